@@ -1,0 +1,160 @@
+package config
+
+import (
+	"time"
+
+	"github.com/attache-proxy/attache/identity"
+	"github.com/attache-proxy/attache/inject"
+	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/proxy/policy"
+	"github.com/attache-proxy/attache/watcher/source"
+)
+
+// Config is a loaded, valid configuration: specs ready to be built from.
+type Config struct {
+	Files        []string // that it was read from
+	Listen       Listen
+	Callers      []identity.Spec
+	CA           CA
+	Secrets      []Secret
+	Credentials  []Credential // named ones
+	Rules        []Rule
+	Policy       *policy.Policy // compiled from Rules
+	ObserveUntil time.Time
+	Egress       Egress
+	Limits       Limits
+	Shutdown     time.Duration // limits.shutdown_grace
+	Audit        Audit
+	Tests        []Test
+	AdminToken   secret.Ref
+	Warnings     []Problem // what check prints, serve logs
+}
+
+// Listen are the listeners. An address is "host:port" or "unix:/path"; empty: none.
+type Listen struct {
+	Proxy, Admin, Health string
+	Routes               []Route
+	IPConnectSNI         bool
+	UnsafeOpen           bool // listen.unsafe_open: a non-loopback proxy listener without caller authentication
+}
+
+// Route is a listener for applications that take a base URL.
+type Route struct {
+	Listen       string
+	To           string // "https://api.openai.com", with no path
+	Scheme, Host string
+	Port         uint16
+}
+
+// CA configures the certificate authority.
+type CA struct {
+	Publish, State string
+	Permit         []string
+	Unconstrained  bool
+	Cert, Key      string
+}
+
+// Secret is one configured secret.
+type Secret struct {
+	Name     string
+	Kind     string
+	Source   source.Source
+	Field    string
+	Optional bool
+	Owner    string
+	Poll     time.Duration
+	Key      string // canonical text of all its options: equal means unchanged
+	Pos      string // file:line
+}
+
+// Credential is one configured credential.
+type Credential struct {
+	Name     string // for one in place: the rule's id
+	Kind     string
+	Injector inject.Injector
+	Key      string // canonical text of its options
+}
+
+// Rule is one configured rule. Its match criteria are in the Policy, at the same index.
+type Rule struct {
+	policy.Spec
+	Attach         []Credential
+	Strip, Pass    []string
+	Upstream       Upstream
+	AllowPlaintext bool
+	Upgrades       []string
+	Limits         Limits
+}
+
+// Upstream says how a rule's upstream is reached.
+type Upstream struct {
+	ConnectTo, ServerName, CA, Peer string     // CA: path of a PEM file
+	Client                          secret.Ref // PEM certificate and key in one secret
+	Protocol                        string     // "", "http1", "http2"
+	Allow                           []string   // CIDR
+	Plaintext                       bool
+}
+
+// Egress is the way out for everything.
+type Egress struct {
+	Via      string // http:// or https:// URL without credentials; empty: direct
+	User     string
+	Password secret.Ref // empty: none
+	CA       string     // PEM file for an https:// proxy
+}
+
+// Limits are global or a rule's own; a rule's unset ones are filled from the global ones, those from the defaults.
+type Limits struct {
+	RequestBody                       int64
+	ResponseHeader, StreamIdle, Total time.Duration
+	Connect                           time.Duration
+	InFlight                          int           // requests at once, per upstream
+	Connections                       int           // open client connections, global only
+	HeaderBytes                       int           // global only
+	HeaderRead                        time.Duration // global only: slowloris
+	Handshake                         time.Duration // global only
+	Idle                              time.Duration // global only: keep-alive of clients
+	Streams                           int           // h2 streams per client connection, global only
+}
+
+// Audit configures the audit log.
+type Audit struct {
+	File   string // "-": standard output; empty: none
+	Refuse bool   // on_full: refuse
+	Paths  bool   // record url.path
+}
+
+// Test is one entry of tests:.
+type Test struct {
+	Method, URL string // URL with scheme
+	Caller      string
+	Expect      string // rule id, or a reason code, or "allow"/"refuse"
+	Pos         string
+}
+
+// Problem is one error or warning with its place.
+type Problem struct {
+	File         string
+	Line, Column int
+	Message      string
+	Hint         string
+}
+
+// Errors are all problems found in one load.
+type Errors []Problem
+
+func (e Errors) Error() string { panic("unbuilt") }
+
+// Env is what loading needs of the process.
+type Env struct {
+	Getenv  func(string) (string, bool) // for ATTACHE_VAR_* and env secrets
+	Version string                      // of the binary, for requires; "" or "devel": satisfies all
+}
+
+// Load reads a file, or a directory's *.yaml files in order of name. The error is an
+// Errors, or of the file system where nothing could be read at all.
+// Nothing is contacted and no secret is read.
+func Load(path string, env Env) (*Config, error) { panic("unbuilt") }
+
+// Schema returns the JSON Schema of the configuration, indented.
+func Schema() ([]byte, error) { panic("unbuilt") }

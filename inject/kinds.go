@@ -1,0 +1,6 @@
+package inject
+
+// Kinds returns every kind of credential, in the order of the documentation.
+func Kinds() []Kind {
+	return []Kind{}
+}

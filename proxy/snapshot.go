@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/attache-proxy/attache/identity"
+	"github.com/attache-proxy/attache/inject"
+	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/proxy/dial"
+	"github.com/attache-proxy/attache/proxy/policy"
+)
+
+// Snapshot is all that a request may consult. It is immutable: a change of the
+// configuration or of a secret publishes another one.
+type Snapshot struct {
+	Generation   uint64 // of the configuration
+	Policy       *policy.Policy
+	Rules        []Rule // in the order of Policy.Rules
+	Secrets      *secret.Set
+	Callers      *identity.Authenticator
+	Limits       Limits         // the global ones
+	Direct       *dial.Upstream // for observed hosts and tunnels without a profile of their own
+	ObserveUntil time.Time      // unmatched hosts pass until then; zero: never
+	AuditPaths   bool
+	IPConnectSNI bool // listen.ip_connect: sni
+}
+
+// Rule is what the data path needs of a rule beyond its decision.
+type Rule struct {
+	Attach         []Credential
+	Strip          []string // further header names to remove
+	Pass           []string // header names of the client's credentials to leave
+	Upstream       *dial.Upstream
+	UpstreamErr    error // why Upstream is nil: the rule answers 503 (its client certificate is missing)
+	AllowPlaintext bool
+	Plaintext      bool     // upstream.plaintext
+	Upgrades       []string // further Upgrade tokens beside websocket, lower case
+	Limits         Limits
+}
+
+// Credential is one credential a rule attaches.
+type Credential struct {
+	Name     string // as configured; for one written in place, its rule's id
+	Kind     string
+	Injector inject.Injector
+}
+
+// Limits bound one request. Zero fields take the defaults that [DefaultLimits] documents.
+type Limits struct {
+	RequestBody    int64         // bytes, -1: none
+	ResponseHeader time.Duration // to the first response byte, -1: none
+	StreamIdle     time.Duration // between bytes of a body, upgrade or tunnel, -1: none
+	Total          time.Duration // of one request, -1: none
+}
+
+// Live is the Snapshot in force.
+type Live struct {
+	p atomic.Pointer[Snapshot]
+}
+
+// Load returns the Snapshot in force, nil before the first Store.
+func (l *Live) Load() *Snapshot { return l.p.Load() }
+
+var _ http.Handler // keeps net/http until the handlers stand here
