@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -26,8 +27,13 @@ type Caller struct {
 // Peer is whoever is at the other end of a connection. It may be several
 // configured callers at once, or none.
 type Peer struct {
-	Callers []Caller
+	Callers []Caller // in the order of the configuration
 	names   []string
+	specs   []spec // what each of Callers was configured as
+
+	// The digest of the token that was presented, for Recheck. It sits behind a pointer
+	// because fmt prints unexported fields, and a digest is a form of its token.
+	token *[32]byte
 }
 
 // Names are the names of the callers, for the policy. Do not change them.
@@ -41,50 +47,25 @@ func (p *Peer) Names() []string {
 // Conn is what is known of a connection before it says anything.
 type Conn struct {
 	Local, Remote net.Addr
-	Net           net.Conn // for SO_PEERCRED
+	Net           net.Conn // the socket, or what wraps it and gives it by NetConn; without it there is no uid
 }
-
-// Spec is one configured caller; exactly one of Token, UID and Network is set.
-type Spec struct {
-	Name    string
-	Token   string // name of the secret that holds the token
-	UID     *uint32
-	Network string // CIDR
-}
-
-// TokenVerifier compares a presented token with a secret in constant time. It
-// reports false for a secret that is missing.
-type TokenVerifier interface {
-	VerifyToken(secret, presented string) bool
-}
-
-// Authenticator recognises callers. It is immutable and safe for concurrent use.
-type Authenticator struct{}
-
-// New checks specs and returns their Authenticator, or an error per faulty spec.
-func New(specs []Spec) (*Authenticator, []error) { panic("unbuilt") }
 
 // Observed is what a connection alone proves (its uid, its network address), found once
-// per connection.
-type Observed struct{}
-
-// Observe finds what the connection alone proves.
-func (a *Authenticator) Observe(c Conn) Observed { panic("unbuilt") }
-
-// Authenticate recognises the peer by what was observed of the connection and the value of
-// its Proxy-Authorization header, which may be empty. An error (a *AuthError) means that the header is there
-// and wrong: answer 407, whatever else the peer has proven.
-func (a *Authenticator) Authenticate(o Observed, proxyAuthorization string, tokens TokenVerifier) (*Peer, error) {
-	panic("unbuilt")
+// per connection. The zero Observed proves nothing.
+type Observed struct {
+	addr   netip.Addr // unmapped, without zone; zero for a unix socket
+	uid    uint32
+	hasUID bool
 }
 
-// Recheck reports whether a peer authenticated earlier still is: its caller is still
-// configured the same way, its token still valid, nothing expired.
-func (a *Authenticator) Recheck(p *Peer, now time.Time, tokens TokenVerifier) bool { panic("unbuilt") }
-
-// AcceptsTokens reports whether any caller of those named proves itself by token (any caller at all if none
-// is named), so that a 407 makes sense.
-func (a *Authenticator) AcceptsTokens(names []string) bool { panic("unbuilt") }
+// TokenVerifier compares a presented token with a secret, both as SHA-256
+// digests, in constant time. It reports false for a secret that is missing or empty.
+//
+// Digests, so that nothing outside the verifier has to keep a token in clear
+// for as long as a connection lives.
+type TokenVerifier interface {
+	VerifyTokenDigest(secret string, digest [32]byte) bool
+}
 
 // AuthError says why Proxy-Authorization was refused, without its content.
 type AuthError struct{ Problem string }
