@@ -20,13 +20,15 @@ type payload struct {
 	name       string
 	generation uint64
 	loaded     time.Time
-	expires    time.Time
-	text       string
+	// The bytes are what a closure holds, because reflection reads unexported
+	// fields behind pointers too: dumpers and differs print those.
+	reveal func() string
 }
 
-// New returns generation n of the named secret, counted from 1.
+// New returns generation n of the named secret, counted from 1. It copies text.
 func New(name string, generation uint64, loaded time.Time, text []byte) Value {
-	return Value{&payload{name: name, generation: generation, loaded: loaded, text: string(text)}}
+	held := string(text)
+	return Value{&payload{name: name, generation: generation, loaded: loaded, reveal: func() string { return held }}}
 }
 
 // IsZero reports whether v holds nothing.
@@ -65,7 +67,7 @@ func (v Value) Reveal() string {
 	if v.p == nil {
 		return ""
 	}
-	return v.p.text
+	return v.p.reveal()
 }
 
 // String names the secret and its generation, never its content.
