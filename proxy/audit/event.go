@@ -32,7 +32,7 @@ const (
 
 // Event is one line of the audit. It cannot hold headers, bodies, query
 // strings or secrets: there is no field for them. Zero fields are left out,
-// but for those the schema in docs/audit.md marks as always there.
+// but for those the schema in docs/audit.md ([Fields]) marks as always there.
 type Event struct {
 	Type      Type
 	Time      time.Time // the end of what it tells, UTC
@@ -77,9 +77,11 @@ type Event struct {
 	Detail  string // a sentence for people, without secret bytes
 }
 
-// Phases are durations; -1 is unknown, left out.
+// Phases are durations; what is not above zero is unknown, left out.
 type Phases struct {
-	DNS, Connect, TLS, FirstByte, Total time.Duration
+	DNS, Connect, TLS time.Duration // of the dial, where there was one
+	FirstByte         time.Duration // from sending the request to the first byte of the answer
+	Total             time.Duration // of the whole call, as the client saw it
 }
 
 // Credential is one credential that was, or should have been, presented.
@@ -95,4 +97,14 @@ type Credential struct {
 // returns, and must not block on I/O. Sinks are safe for concurrent use.
 type Sink interface {
 	Record(e *Event)
+}
+
+// Sinks gives every event to each Sink in turn.
+type Sinks []Sink
+
+// Record implements [Sink].
+func (s Sinks) Record(e *Event) {
+	for _, sink := range s {
+		sink.Record(e)
+	}
 }
