@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"maps"
+	"slices"
+)
+
 // Action is what a rule does with a call that it matches.
 type Action uint8
 
@@ -11,12 +16,21 @@ const (
 )
 
 // Spec is one rule as configured.
+//
+// A host is a name, "*.name" (one label more), "**.name" (one or more) or an IP
+// literal, IPv6 in brackets, each with an optional ":port". It means https and
+// port 443; "http://host" means clear text and port 80.
+//
+// A path pattern is compared with the path decoded once, case-sensitively. "*"
+// stands for one segment that is not empty; "**", as the last segment, for any
+// number of segments, none included: "/v1/**" matches "/v1", "/v1/" and
+// "/v1/x/y". "/v1" does not match "/v1/".
 type Spec struct {
 	ID      string
 	Owner   string
 	Pos     string // where it is written, for people: "10-checkout.yaml:9"
 	Hosts   []string
-	Methods []string          // empty: any
+	Methods []string          // empty: any; GET implies HEAD
 	Paths   []string          // empty: any
 	Query   map[string]string // decoded names and values that must be there
 	Callers []string          // empty: everyone the listener admits
@@ -35,130 +49,79 @@ type SpecError struct {
 
 func (e *SpecError) Error() string { return e.Field + ": " + e.Problem }
 
-// Policy is a compiled, immutable list of rules.
-type Policy struct{}
+// Policy is a compiled, immutable list of rules. The zero Policy has none and
+// refuses everything.
+type Policy struct {
+	specs []Spec
+	rules []rule
+	index index
+}
 
-// New compiles specs; all faults are returned at once.
-func New(specs []Spec) (*Policy, []*SpecError) { panic("unbuilt") }
+// rule is a Spec made ready for comparison.
+type rule struct {
+	action  Action
+	hosts   []hostPattern
+	query   []parameter
+	methods []string // HEAD is listed where GET is
+	paths   []pathPattern
+	callers []string
+}
+
+// New compiles specs; all faults are returned at once, and no policy with them.
+func New(specs []Spec) (*Policy, []*SpecError) {
+	p := &Policy{specs: make([]Spec, len(specs)), rules: make([]rule, len(specs))}
+	var faults []*SpecError
+	byID := make(map[string]int, len(specs))
+	for i := range specs {
+		c := compiler{index: i}
+		c.compile(&specs[i], &p.rules[i])
+		if first, ok := byID[specs[i].ID]; ok && specs[i].ID != "" {
+			c.duplicate(&specs[i], &specs[first])
+		} else {
+			byID[specs[i].ID] = i
+		}
+		faults = append(faults, c.faults...)
+		p.specs[i] = cloned(specs[i])
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	p.index = newIndex(p.rules)
+	return p, nil
+}
+
+// cloned keeps the caller of New from changing a Policy through its slices.
+func cloned(s Spec) Spec {
+	s.Hosts, s.Methods = slices.Clone(s.Hosts), slices.Clone(s.Methods)
+	s.Paths, s.Callers = slices.Clone(s.Paths), slices.Clone(s.Callers)
+	s.Query = maps.Clone(s.Query)
+	return s
+}
 
 // Rules are the specs that the policy was made of. Do not change them.
-func (p *Policy) Rules() []Spec { panic("unbuilt") }
+func (p *Policy) Rules() []Spec { return p.specs }
 
-// Request is what a decision looks at.
-type Request struct {
-	Scheme   string // "https" or "http"
-	Host     string // as NormalizeHost returns it
-	Port     uint16
-	Method   string
-	Path     string   // as sent, still escaped, without the query; "*" is not one
-	RawQuery string   // as sent
-	Callers  []string // the names of the callers that the peer has proven to be; may be empty
+// Named reports whether any rule, of whatever action, names the host, as https
+// or in clear, on that port.
+func (p *Policy) Named(host string, port uint16) bool {
+	return len(p.index.lookup("https", host, port)) > 0 || len(p.index.lookup("http", host, port)) > 0
 }
-
-// Criterion is one thing a rule looks at.
-type Criterion uint8
-
-// The criteria, in the order in which they are tried.
-const (
-	None Criterion = iota
-	Host
-	Query
-	Method
-	Path
-	Caller
-)
-
-func (c Criterion) String() string {
-	return [...]string{"", "host", "query", "method", "path", "caller"}[c]
-}
-
-// Reason is the stable code of why a call was refused, or empty.
-type Reason string
-
-// The reasons that a decision gives.
-const (
-	NoRule           Reason = "no_rule"            // no rule names the host
-	DeniedByRule     Reason = "denied_by_rule"     // a deny rule matched
-	MethodNotAllowed Reason = "method_not_allowed" // the nearest rule differs in the method
-	PathNotAllowed   Reason = "path_not_allowed"   // … in the path
-	QueryNotAllowed  Reason = "query_not_allowed"  // … in the query
-	CallerNotAllowed Reason = "caller_not_allowed" // … in the caller
-	PathAmbiguous    Reason = "path_ambiguous"     // the path may mean another one to the upstream, and a rule restricts paths
-	QueryAmbiguous   Reason = "query_ambiguous"    // a matched parameter is repeated, or the query cannot be parsed
-)
-
-// Decision is the outcome for one call.
-type Decision struct {
-	Allowed bool
-	Rule    int       // index of the deciding rule, -1 if none did
-	Caller  string    // the caller by which it matched; empty if the rule asks for none
-	Reason  Reason    // empty where Allowed
-	Nearest int       // index of the rule that came closest, -1; set where Rule is -1
-	Differs Criterion // how Nearest differs
-}
-
-// Decide finds the first rule that matches r, tunnel rules skipped: it decides
-// requests that Attaché can see. It allocates nothing and reads no clock.
-func (p *Policy) Decide(r *Request) Decision { panic("unbuilt") }
-
-// ConnectVerdict is what becomes of a CONNECT.
-type ConnectVerdict uint8
-
-// The outcomes of a CONNECT.
-const (
-	ConnectRefuse    ConnectVerdict = iota
-	ConnectIntercept                // opened; each request inside is decided
-	ConnectTunnel                   // passed on unopened
-)
-
-// ConnectDecision is the outcome for one CONNECT.
-type ConnectDecision struct {
-	Verdict ConnectVerdict
-	Decision
-}
-
-// DecideConnect decides on an opaque https connection to host and port, by the
-// first rule whose host and caller match (DESIGN §4.2). A host that some
-// intercepting rule names is never refused here: it is opened, and each request is refused inside.
-func (p *Policy) DecideConnect(host string, port uint16, callers []string) ConnectDecision {
-	panic("unbuilt")
-}
-
-// Named reports whether any rule, of whatever action, names the host.
-func (p *Policy) Named(host string, port uint16) bool { panic("unbuilt") }
 
 // InterceptedHosts lists the https host patterns of allow rules, without port: "api.x", "*.x",
-// "**.x", "10.0.0.1". The CA may sign for these.
-func (p *Policy) InterceptedHosts() []string { panic("unbuilt") }
-
-// Step is how one rule met one call, for people.
-type Step struct {
-	Rule    int
-	Met     [5]Answer // Host, Query, Method, Path, Caller in that order
-	Decides bool
-	Reached bool // false for rules after the deciding one
-}
-
-// Answer is how one criterion met.
-type Answer uint8
-
-// Answers to a criterion.
-const (
-	No Answer = iota
-	Yes
-	Any // the rule does not ask
-)
-
-// Explain tells how every rule meets r. It uses the same comparisons as Decide.
-func (p *Policy) Explain(r *Request) []Step { panic("unbuilt") }
-
-// NormalizeHost returns the one spelling of a host name or IP literal that
-// rules, certificates and dialling use: lower case, A-labels, no trailing dot,
-// IP literals without brackets or zone and unmapped; or an error for what is not a host.
-func NormalizeHost(host string) (string, error) { panic("unbuilt") }
-
-// SplitAuthority splits "host", "host:port" or "[v6]:port" and normalises the
-// host. A missing port is defaultPort; 0 means that the port is required.
-func SplitAuthority(authority string, defaultPort uint16) (host string, port uint16, err error) {
-	panic("unbuilt")
+// "**.x", "10.0.0.1". The CA may sign for these. Each is listed once, in the order of the rules.
+func (p *Policy) InterceptedHosts() []string {
+	var hosts []string
+	seen := map[string]bool{}
+	for i := range p.rules {
+		if p.rules[i].action != Allow {
+			continue
+		}
+		for _, h := range p.rules[i].hosts {
+			if name := h.String(); !h.clear && !seen[name] {
+				seen[name] = true
+				hosts = append(hosts, name)
+			}
+		}
+	}
+	return hosts
 }
