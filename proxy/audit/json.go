@@ -49,10 +49,10 @@ func AppendJSON(dst []byte, e *Event) []byte {
 		b = append(b, '}')
 	}
 	b = appendPhases(b, &e.Phases)
-	b = flag(b, `,"reused":true`, e.Reused)
+	b = boolean(b, `,"reused":true`, e.Reused)
 	b = num(b, `,"attempts":`, int64(e.Attempts))
 	b = appendCredentials(b, e.Credentials)
-	b = flag(b, `,"client_credential":true`, e.ClientCredential)
+	b = boolean(b, `,"client_credential":true`, e.ClientCredential)
 	b = num(b, `,"redacted":`, int64(e.Redacted))
 	if e.ConfigGeneration != 0 {
 		b = append(b, `,"config_generation":`...)
@@ -95,7 +95,7 @@ func num(b []byte, key string, n int64) []byte {
 	return strconv.AppendInt(b, n, 10)
 }
 
-func flag(b []byte, key string, on bool) []byte {
+func boolean(b []byte, key string, on bool) []byte {
 	if !on {
 		return b
 	}

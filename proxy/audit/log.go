@@ -116,8 +116,8 @@ func (l *Log) Record(e *Event) {
 }
 
 // Full reports whether requests must be refused because events can no longer be kept:
-// the queue is nearly full or the last write failed. It is only ever true with Refuse. The events of
-// those refusals are tried, and end it when they can be written.
+// the queue is nearly full or the last write failed. It is only ever true with Refuse, and ends
+// by itself when lines can be written again.
 func (l *Log) Full() bool {
 	return l.refuse && (len(l.lines) >= l.high || l.failing.Load())
 }
@@ -169,7 +169,12 @@ func (l *Log) close() error {
 		if f, ok := l.cur.Load().w.(*os.File); ok {
 			_ = f.Close()
 		}
-		<-l.done
+		timeout.Reset(drainTime / 3)
+		select {
+		case <-l.done:
+		case <-timeout.C:
+			return fmt.Errorf("audit log: %d events not written: the file system stalls", len(l.lines)+1)
+		}
 	}
 	if f := l.next.Swap(nil); f != nil {
 		_ = f.Close()

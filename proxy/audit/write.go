@@ -1,6 +1,15 @@
 package audit
 
-import "os"
+import (
+	"os"
+	"time"
+)
+
+// Between tries to write a line that must not be lost.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = time.Second
+)
 
 // write is the goroutine that writes lines, one write each: with O_APPEND a line then
 // stays whole whoever else writes to the file, and a crash loses at most the queue.
@@ -47,25 +56,55 @@ func (l *Log) turn() {
 	}
 }
 
+// line writes one line. With Refuse it is tried until it is written or the Log closes;
+// otherwise a failure loses it.
 func (l *Log) line(b *[]byte) {
+	defer l.buffers.Put(b)
+	var wait time.Duration
+	for !l.try(*b) {
+		if !l.refuse {
+			l.dropped.Add(1)
+			return
+		}
+		wait = min(max(2*wait, retryMin), retryMax)
+		again := time.NewTimer(wait)
+		select {
+		case <-again.C:
+		case <-l.wake:
+			again.Stop()
+			l.turn()
+		case <-l.stop:
+			again.Stop()
+			if !l.try(*b) {
+				l.dropped.Add(1)
+			}
+			return
+		}
+	}
+}
+
+func (l *Log) try(text []byte) bool {
 	out := l.cur.Load()
-	text := *b
+	before := 0
 	if out.torn {
-		text = append([]byte{'\n'}, text...)
+		text, before = append([]byte{'\n'}, text...), 1
 	}
 	n, err := out.w.Write(text)
-	l.buffers.Put(b)
 	if err == nil {
 		out.torn = false
 		if l.failing.CompareAndSwap(true, false) {
 			l.log.Info("audit log is written again")
 		}
-		return
+		return true
 	}
-	l.dropped.Add(1)
-	// Nothing written keeps the state; the whole line but no more is as good as torn.
-	out.torn = out.torn && n == 0 || n > 0
+	switch n -= before; {
+	case n > 0:
+		out.torn = true
+	case n == 0:
+		out.torn = false // it ended in the newline, or never was
+	}
 	if l.failing.CompareAndSwap(false, true) {
 		l.log.Error("audit log cannot be written", "error", err)
 	}
+	return false
 }
