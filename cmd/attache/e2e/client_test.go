@@ -279,3 +279,12 @@ func noise(t *testing.T, n int) []byte {
 func tlsFor(host string) *tls.Config {
 	return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}}
 }
+
+// A wire is a net.Conn but for its reads, which go by its buffer.
+
+func (w *wire) Close() error                       { return w.conn.Close() }
+func (w *wire) LocalAddr() net.Addr                { return w.conn.LocalAddr() }
+func (w *wire) RemoteAddr() net.Addr               { return w.conn.RemoteAddr() }
+func (w *wire) SetDeadline(t time.Time) error      { return w.conn.SetDeadline(t) }
+func (w *wire) SetReadDeadline(t time.Time) error  { return w.conn.SetReadDeadline(t) }
+func (w *wire) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }

@@ -14,7 +14,7 @@ secrets: {git-token: {file: @dir/git-token}}
 rules:
   - id: git
     hosts: git.test
-    attach: {basic: {username: x-token, password: git-token}}
+    attach: {basic: {user: x-token, password: git-token}}
     upstream: {connect_to: "@site", ca: @siteca}
 `
 
