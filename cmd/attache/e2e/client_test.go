@@ -288,3 +288,20 @@ func (w *wire) RemoteAddr() net.Addr               { return w.conn.RemoteAddr() 
 func (w *wire) SetDeadline(t time.Time) error      { return w.conn.SetDeadline(t) }
 func (w *wire) SetReadDeadline(t time.Time) error  { return w.conn.SetReadDeadline(t) }
 func (w *wire) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
+
+// clientHello is the first flight of a TLS client that asks for host.
+func clientHello(t *testing.T, host string) string {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer func() { _ = ours.Close() }()
+	go func() { // ends when the pipe is closed
+		_ = tls.Client(theirs, &tls.Config{ServerName: host}).Handshake()
+	}()
+	head := make([]byte, 5)
+	_, err := io.ReadFull(ours, head)
+	ok(t, err)
+	body := make([]byte, int(head[3])<<8|int(head[4]))
+	_, err = io.ReadFull(ours, body)
+	ok(t, err)
+	return string(head) + string(body)
+}
