@@ -103,7 +103,8 @@ type Egress struct {
 	CA       string     // PEM file for an https:// proxy
 }
 
-// Limits are global or a rule's own; a rule's unset ones are filled from the global ones, those from the defaults.
+// Limits are global or a rule's own; a rule's unset ones are filled from the
+// global ones, those from the defaults. "none" is -1; no limit is 0.
 type Limits struct {
 	RequestBody                       int64
 	ResponseHeader, StreamIdle, Total time.Duration
@@ -128,33 +129,6 @@ type Audit struct {
 type Test struct {
 	Method, URL string // URL with scheme
 	Caller      string
-	Expect      string // rule id, or a reason code, or "allow"/"refuse"
+	Expect      string // rule id, or a reason code, or "allowed"/"refused"
 	Pos         string
 }
-
-// Problem is one error or warning with its place.
-type Problem struct {
-	File         string
-	Line, Column int
-	Message      string
-	Hint         string
-}
-
-// Errors are all problems found in one load.
-type Errors []Problem
-
-func (e Errors) Error() string { panic("unbuilt") }
-
-// Env is what loading needs of the process.
-type Env struct {
-	Getenv  func(string) (string, bool) // for ATTACHE_VAR_* and env secrets
-	Version string                      // of the binary, for requires; "" or "devel": satisfies all
-}
-
-// Load reads a file, or a directory's *.yaml files in order of name. The error is an
-// Errors, or of the file system where nothing could be read at all.
-// Nothing is contacted and no secret is read.
-func Load(path string, env Env) (*Config, error) { panic("unbuilt") }
-
-// Schema returns the JSON Schema of the configuration, indented.
-func Schema() ([]byte, error) { panic("unbuilt") }

@@ -1,0 +1,325 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/attache-proxy/attache/proxy/policy"
+)
+
+// ruled is a rule of the files, beside what was built of it.
+type ruled struct {
+	spec  *ruleSpec
+	at    *trail
+	rule  *Rule
+	known bool // the node is sound enough for checks between its keys
+}
+
+// buildRules builds the rules of all files, in order, and the policy.
+func (b *builder) buildRules() {
+	var all []ruled
+	for _, doc := range b.docs {
+		at := (&trail{}).to("rules")
+		for i, s := range doc.Rules {
+			if s == nil || s.Node == nil || s.Node.shape != dict {
+				continue
+			}
+			all = append(all, ruled{spec: s, at: at.element(i), known: !s.Node.faulty()})
+		}
+	}
+	b.cfg.Rules = make([]Rule, len(all))
+	specs := make([]policy.Spec, len(all))
+	for i := range all {
+		r := &all[i]
+		r.rule = &b.cfg.Rules[i]
+		b.buildRule(r)
+		specs[i] = r.rule.Spec
+	}
+	if len(all) == 0 && len(b.errors) == 0 {
+		b.warn(b.docs[0].Node, "", "there are no rules: every call is refused")
+	}
+	p, faults := policy.New(specs)
+	for _, f := range faults {
+		b.fault(f, all)
+	}
+	if b.cfg.Policy = p; len(faults) > 0 {
+		return
+	}
+	for _, s := range p.Unreachable() {
+		rule, by := all[s.Rule].spec, all[s.By].spec
+		b.warn(rule.Node, "", "rule %q is never reached: %q (%s) already takes every such request", rule.ID, by.ID, seen(by.Node, rule.Node))
+	}
+}
+
+// seen is a short place: the line, and the file if it is another.
+func seen(n, from *node) string {
+	if n.file == from.file {
+		return "line " + strconv.Itoa(n.line)
+	}
+	return n.where()
+}
+
+// fault maps what the policy refuses to its place, unless decoding has said
+// what is wrong there.
+func (b *builder) fault(f *policy.SpecError, all []ruled) {
+	if f.Rule < 0 || f.Rule >= len(all) {
+		return
+	}
+	r := all[f.Rule]
+	n, at := r.spec.Node, r.at.to(f.Field)
+	if e := n.get(f.Field); e.value != nil {
+		n = e.value.element(f.Index)
+		if e.value.shape == list && f.Index >= 0 {
+			at = at.element(f.Index)
+		}
+	}
+	if !n.faulty() {
+		b.fail(n, f.Hint, "%s: %s", at, f.Problem)
+	}
+}
+
+// buildRule builds one rule and checks what only the configuration knows of it.
+func (b *builder) buildRule(r *ruled) {
+	s, n := r.spec, r.spec.Node
+	*r.rule = Rule{
+		Spec: policy.Spec{
+			ID: s.ID, Owner: s.Owner, Pos: n.where(),
+			Hosts: s.Hosts, Methods: s.Methods, Paths: s.Paths, Query: s.Query, Callers: s.Callers,
+		},
+		Strip: s.Strip, Pass: s.Pass, AllowPlaintext: s.AllowPlaintext, Limits: b.cfg.Limits,
+	}
+	s.Limits.apply(&r.rule.Limits)
+	switch {
+	case s.Deny.set():
+		r.rule.Action, r.rule.Hint = policy.Deny, s.Deny.hint
+	case s.Tunnel:
+		r.rule.Action = policy.Tunnel
+	}
+	b.ruleID(r)
+	for i, name := range s.Callers {
+		if at := n.at("callers").element(i); b.callers[name] == nil && !at.faulty() {
+			b.undefined(at, "caller", name, b.callers)
+		}
+	}
+	if s.Attach != nil {
+		b.attach(r)
+	}
+	b.headers(r)
+	b.upgrades(r)
+	b.upstream(r)
+	if r.known {
+		b.checkAction(r)
+		b.checkPlaintext(r)
+		b.checkVia(r)
+	}
+}
+
+// ruleID checks a rule's id and claims it.
+func (b *builder) ruleID(r *ruled) {
+	e := r.spec.Node.get("id")
+	if e.value == nil || e.value.bad {
+		return
+	}
+	id := r.spec.ID
+	switch first := b.ids[id]; {
+	case !plainName(id):
+		b.fail(e.value, nameHint, "rule: not an id")
+	case !validName(id):
+		b.fail(e.value, nameHint, "rule %q: not an id", id)
+	case slices.Contains(outcomes(), id):
+		b.fail(e.value, "", "rule %q: the word has a meaning in tests", id)
+	case first != nil:
+		b.fail(e.value, "", "rule %q: defined twice, first at %s", id, first.seenFrom(e.value))
+	default:
+		b.ids[id] = e.value
+	}
+}
+
+// attach resolves what a rule attaches.
+func (b *builder) attach(r *ruled) {
+	for _, item := range r.spec.Attach.items {
+		var c Credential
+		switch {
+		case item.kind.kind != nil:
+			c = Credential{Name: r.spec.ID, Kind: item.kind.kind.name, Key: canonical(item.node), Injector: b.injector(item.kind)}
+			if n := len(r.rule.Attach); n > 0 {
+				c.Name += "." + string(rune('1'+min(n, 8)))
+			}
+		case item.name == "":
+			if !item.node.faulty() {
+				b.fail(item.node, "", "%s.attach: must name a credential", r.at)
+			}
+			continue
+		default:
+			b.used[item.name] = true
+			if b.credentials[item.name] == nil {
+				b.noCredential(item)
+				continue
+			}
+			c = b.named[item.name]
+		}
+		if c.Injector != nil {
+			b.checkOwned(r, c, item.node)
+			r.rule.Attach = append(r.rule.Attach, c)
+		}
+	}
+	if len(r.spec.Callers) == 0 && r.known && len(r.rule.Attach) > 0 {
+		b.warn(r.spec.Node, "name its callers", "rule %q: attaches a credential for everyone the listener admits", r.spec.ID)
+	}
+}
+
+// noCredential reports an attach that names none; naming the secret itself is
+// the mistake that most people make once.
+func (b *builder) noCredential(item attachment) {
+	if b.secrets[item.name] != nil && plainName(item.name) {
+		b.fail(item.node, "say how it is presented, as in {bearer: "+item.name+"}", "credential %q: not defined, but a secret is", item.name)
+		return
+	}
+	b.undefined(item.node, "credential", item.name, b.credentials)
+}
+
+// checkOwned refuses two credentials in one place, and one that the rule
+// leaves to the client.
+func (b *builder) checkOwned(r *ruled, c Credential, at *node) {
+	owned := c.Injector.Owns()
+	for _, other := range r.rule.Attach {
+		o := other.Injector.Owns()
+		for _, h := range owned.Headers {
+			if slices.ContainsFunc(o.Headers, func(x string) bool { return sameHeader(x) == sameHeader(h) }) {
+				b.fail(at, "", "rule %q: two of its credentials set the header %s", r.spec.ID, h)
+			}
+		}
+		for _, q := range owned.Query {
+			if slices.Contains(o.Query, q) {
+				b.fail(at, "", "rule %q: two of its credentials set the query parameter %s", r.spec.ID, q)
+			}
+		}
+		for _, k := range owned.Cookies {
+			if slices.Contains(o.Cookies, k) {
+				b.fail(at, "", "rule %q: two of its credentials set the cookie %s", r.spec.ID, k)
+			}
+		}
+	}
+	for i, p := range r.spec.Pass {
+		if slices.ContainsFunc(owned.Headers, func(h string) bool { return sameHeader(h) == sameHeader(p) }) {
+			b.fail(r.spec.Node.at("pass").element(i), "", "rule %q: passes the header that its own credential sets", r.spec.ID)
+		}
+	}
+}
+
+// framing are the headers that hold a message together, or belong to one hop:
+// no rule decides about them.
+func framing() []string {
+	return []string{
+		"connection", "content-length", "content-encoding", "host", "keep-alive", "proxy-authorization", "proxy-connection",
+		"te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
+	}
+}
+
+// headers checks strip and pass.
+func (b *builder) headers(r *ruled) {
+	for key, names := range map[string][]string{"strip": r.spec.Strip, "pass": r.spec.Pass} {
+		to := r.at.to(key)
+		for i, name := range names {
+			n := r.spec.Node.at(key).element(i)
+			switch {
+			case n.faulty():
+			case !headerName(name):
+				b.fail(n, "", "%s: not the name of a header", to)
+			case slices.Contains(framing(), sameHeader(name)):
+				b.fail(n, "", "%s: %s belongs to the connection", to, name)
+			}
+		}
+	}
+	for i, name := range r.spec.Pass {
+		if slices.ContainsFunc(r.spec.Strip, func(s string) bool { return sameHeader(s) == sameHeader(name) }) {
+			b.fail(r.spec.Node.at("pass").element(i), "", "rule %q: strips and passes one header", r.spec.ID)
+		}
+	}
+	if len(r.spec.Pass) > 0 && r.spec.Attach == nil && r.known {
+		b.warn(r.spec.Node.get("pass").key, "", "rule %q: attaches nothing, so the client's credentials pass anyway", r.spec.ID)
+	}
+}
+
+func (b *builder) upgrades(r *ruled) {
+	to := r.at.to("upgrades")
+	for i, u := range r.spec.Upgrades {
+		n, name := r.spec.Node.at("upgrades").element(i), strings.ToLower(u)
+		protocol, version, _ := strings.Cut(name, "/")
+		switch {
+		case n.faulty():
+		case protocol == "h2c" || protocol == "http" || protocol == "tls":
+			b.fail(n, "", "%s: %s would take the requests that follow out of sight", to, protocol)
+		case !headerName(protocol) || version != "" && !headerName(version):
+			b.fail(n, `as in "spdy/3.1"`, "%s: not a protocol", to)
+		default:
+			r.rule.Upgrades = append(r.rule.Upgrades, name)
+		}
+	}
+}
+
+// checkAction refuses keys that say nothing beside tunnel or deny.
+func (b *builder) checkAction(r *ruled) {
+	n := r.spec.Node
+	if r.spec.Tunnel && r.spec.Deny.set() {
+		b.fail(n.get("deny").key, "", "rule %q: tunnel and deny exclude each other", r.spec.ID)
+		return
+	}
+	meaningless := []string{"attach", "strip", "pass", "allow_plaintext", "upgrades"}
+	switch {
+	case r.spec.Deny.set():
+		meaningless = append(meaningless, "upstream", "limits")
+	case r.spec.Tunnel:
+		for _, e := range n.at("upstream").entries {
+			if !slices.Contains([]string{"connect_to", "allow"}, e.key.text) && n.get("upstream").value != nil {
+				b.fail(e.key, "", "rule %q: a tunnel is not opened, so upstream.%s does nothing", r.spec.ID, e.key.text)
+			}
+		}
+		for _, e := range n.at("limits").entries {
+			if !slices.Contains([]string{"stream_idle", "total", "connect", "in_flight"}, e.key.text) && n.get("limits").value != nil {
+				b.fail(e.key, "", "rule %q: a tunnel is not opened, so limits.%s does nothing", r.spec.ID, e.key.text)
+			}
+		}
+	default:
+		return
+	}
+	word := "tunnel"
+	if r.spec.Deny.set() {
+		word = "deny"
+	}
+	for _, key := range meaningless {
+		if e := n.get(key); e.value != nil {
+			b.fail(e.key, "", "rule %q: %s and %s exclude each other", r.spec.ID, word, key)
+		}
+	}
+}
+
+// checkPlaintext holds promise 4 as far as the configuration can.
+func (b *builder) checkPlaintext(r *ruled) {
+	if r.spec.Attach == nil || r.spec.AllowPlaintext {
+		return
+	}
+	const hint = "write allow_plaintext: true if the upstream is on loopback or a unix socket"
+	for i, h := range r.spec.Hosts {
+		if strings.HasPrefix(strings.ToLower(h), "http://") {
+			b.fail(r.spec.Node.at("hosts").element(i), hint, "rule %q: would send a credential in clear", r.spec.ID)
+		}
+	}
+	if r.spec.Upstream.Plaintext {
+		b.fail(r.spec.Node.at("upstream", "plaintext"), hint, "rule %q: would send a credential in clear", r.spec.ID)
+	}
+}
+
+// checkVia holds promise 11 where another proxy resolves the names.
+func (b *builder) checkVia(r *ruled) {
+	if b.cfg.Egress.Via == "" || r.spec.Deny.set() {
+		return
+	}
+	for i, h := range r.spec.Hosts {
+		if strings.Contains(h, "*") {
+			b.fail(r.spec.Node.at("hosts").element(i), "name the hosts, one by one",
+				"rule %q: behind egress.via, whose addresses cannot be judged, only exact hosts are allowed", r.spec.ID)
+		}
+	}
+}
