@@ -83,6 +83,7 @@ func (l *Log) line(b *[]byte) {
 	}
 }
 
+// try writes one line, and reports whether it is written.
 func (l *Log) try(text []byte) bool {
 	out := l.cur.Load()
 	before := 0
@@ -106,5 +107,5 @@ func (l *Log) try(text []byte) bool {
 	if l.failing.CompareAndSwap(false, true) {
 		l.log.Error("audit log cannot be written", "error", err)
 	}
-	return false
+	return n == len(text)-before-1 // only its newline is missing, and comes with the next line
 }
