@@ -116,10 +116,11 @@ func stripCookieLine(line string, names []string) (string, bool) {
 	var kept []string
 	changed := false
 	for pair := range strings.SplitSeq(line, ";") {
-		// Servers ignore space around the name, and some take a pair without
-		// "=" for a name, others for a value.
+		// Servers ignore space around the name, some of them any control byte,
+		// and some take a pair without "=" for a name, others for a value.
 		name, _, _ := strings.Cut(pair, "=")
-		if slices.Contains(names, strings.Trim(name, " \t")) {
+		name = strings.TrimFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f })
+		if slices.Contains(names, name) {
 			changed = true
 			continue
 		}
