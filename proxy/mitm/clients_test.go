@@ -37,6 +37,7 @@ var clients = []client{
 	{"go", nil, tryGo},
 	{"curl", []string{"curl"}, tryCurl},
 	{"openssl", []string{"openssl"}, tryOpenSSL},
+	{"git", []string{"git"}, tryGit}, // by GnuTLS or OpenSSL, as its libcurl was built
 	{"node", []string{"node"}, tryNode},
 	{"python", []string{"python3"}, tryPython},
 	{"java", []string{"java", "javac"}, tryJava},
@@ -132,6 +133,30 @@ func tryOpenSSL(t *testing.T, trust string, targets []target) []error {
 	return out
 }
 
+// errUntried: this client cannot be led to loopback under that name.
+var errUntried = errors.New("not tried")
+
+func tryGit(t *testing.T, trust string, targets []target) []error {
+	out := make([]error, len(targets))
+	for i, tg := range targets {
+		if net.ParseIP(tg.name) != nil && tg.name != "127.0.0.1" {
+			out[i] = errUntried
+			continue
+		}
+		text, err := run(t, "git", "-c", "http.sslCAInfo="+filepath.Join(trust, "ca.pem"), "-c", "http.proxy=",
+			"-c", fmt.Sprintf("http.curloptResolve=%s:%d:127.0.0.1", tg.name, tg.port),
+			"ls-remote", fmt.Sprintf("https://%s:%d/", tg.name, tg.port))
+		switch {
+		case err == nil: // "ok" reads as a repository without branches
+		case strings.Contains(text, "certificate"):
+			out[i] = because(err, text)
+		default:
+			t.Fatalf("%s: not about the certificate: %v: %s", tg.name, err, text)
+		}
+	}
+	return out
+}
+
 func tryNode(t *testing.T, trust string, targets []target) []error {
 	return tryBatch(t, targets, "node", "testdata/client.js", filepath.Join(trust, "ca.pem"))
 }
@@ -184,6 +209,7 @@ func run(t *testing.T, program string, args ...string) (string, error) {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -193,7 +219,7 @@ func because(err error, text string) error {
 		return nil
 	}
 	for line := range strings.Lines(text) {
-		if strings.Contains(line, "error") || strings.Contains(line, "problem") {
+		if strings.Contains(line, "error") || strings.Contains(line, "problem") || strings.Contains(line, "certificate") {
 			return fmt.Errorf("%w: %s", err, strings.TrimSpace(line))
 		}
 	}

@@ -80,10 +80,10 @@ func (a *Authority) signLeaf(g *generation, host string, ip netip.Addr, now time
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
-	// The common name is for people. One that looks like a name or an address
-	// would be held to the DNS constraints where the SAN has no DNS name
-	// (OpenSSL), and it cannot be longer than 64 (RFC 5280 appendix A.1).
-	t.Subject = pkix.Name{CommonName: "attache leaf"}
+	// The common name is for people, and at most 64 bytes (RFC 5280 appendix A.1). A
+	// leaf without a DNS name must have none: OpenSSL and GnuTLS hold it to the
+	// DNS constraints then. The subject is never empty, which some clients mistrust.
+	t.Subject = pkix.Name{Organization: []string{"Attache"}}
 	if ip.IsValid() {
 		t.IPAddresses = []net.IP{ip.AsSlice()}
 	} else {

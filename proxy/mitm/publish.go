@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"strconv"
 
@@ -23,7 +22,7 @@ func (a *Authority) CAPEM() []byte { return rootsPEM(*a.live.Load()) }
 
 // BundlePEM is what bundle.pem holds: the system's roots, read anew, and every live root.
 func (a *Authority) BundlePEM() []byte {
-	return bundlePEM(a.systemRoots(), *a.live.Load())
+	return pems(collect(a.systemRoots(), *a.live.Load()))
 }
 
 func (a *Authority) systemRoots() []byte {
@@ -40,11 +39,11 @@ func (a *Authority) publish(gens []*generation) error {
 	if a.opts.Publish == "" {
 		return nil
 	}
-	system := a.systemRoots()
-	if len(system) == 0 {
+	all := collect(a.systemRoots(), gens)
+	if len(all) == len(gens) {
 		a.log.Warn("no system roots found: bundle.pem and truststore.p12 hold this CA alone", "publish", a.opts.Publish)
 	}
-	store, err := trustStore(system, gens)
+	store, err := trustStore(all)
 	if err != nil {
 		return fmt.Errorf("ca.publish %q: truststore.p12: %w", a.opts.Publish, err)
 	}
@@ -56,7 +55,7 @@ func (a *Authority) publish(gens []*generation) error {
 		data []byte
 	}{
 		{"truststore.p12", store},
-		{"bundle.pem", bundlePEM(system, gens)},
+		{"bundle.pem", pems(all)},
 		{"ca.pem", rootsPEM(gens)},
 	} {
 		if err := replaceFile(a.opts.Publish, f.name, f.data, 0o644, false); err != nil {
@@ -123,57 +122,47 @@ func certPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-func rootsPEM(gens []*generation) []byte {
-	var b bytes.Buffer
-	for _, g := range gens {
-		b.Write(certPEM(g.root.Raw))
-	}
-	return b.Bytes()
-}
+func rootsPEM(gens []*generation) []byte { return pems(collect(nil, gens)) }
 
-func bundlePEM(system []byte, gens []*generation) []byte {
+func pems(ders [][]byte) []byte {
 	var b bytes.Buffer
-	b.Grow(len(system) + 1024*len(gens))
-	for der := range roots(system, gens) {
-		b.Write(certPEM(der))
+	b.Grow(2048 * len(ders))
+	for _, der := range ders {
+		pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // a Buffer takes all
 	}
 	return b.Bytes()
 }
 
 // trustStore is what Java 8u301, 11.0.12 and later read: PBES2 with AES. Aliases
 // must differ, or Java keeps the last one only.
-func trustStore(system []byte, gens []*generation) ([]byte, error) {
-	var entries []pkcs12.TrustStoreEntry
-	for der := range roots(system, gens) {
-		entries = append(entries, pkcs12.TrustStoreEntry{
-			Cert:         &x509.Certificate{Raw: der}, // the encoder reads no more: parsing would cost 3 ms
-			FriendlyName: "root-" + strconv.Itoa(len(entries)+1),
-		})
+func trustStore(ders [][]byte) ([]byte, error) {
+	entries := make([]pkcs12.TrustStoreEntry, len(ders))
+	for i, der := range ders {
+		entries[i].Cert = &x509.Certificate{Raw: der} // the encoder reads no more: parsing would cost 3 ms
+		entries[i].FriendlyName = "root-" + strconv.Itoa(i+1)
 	}
 	return pkcs12.Modern2023.EncodeTrustStoreEntries(entries, trustPassword)
 }
 
-// roots yields every certificate once: the system's, then ours.
-func roots(system []byte, gens []*generation) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		seen := make(map[[sha256.Size]byte]bool)
-		fresh := func(der []byte) bool {
-			sum := sha256.Sum256(der)
-			was := seen[sum]
+// collect lists every certificate once, in DER: the system's, then ours.
+func collect(system []byte, gens []*generation) [][]byte {
+	var out [][]byte
+	seen := make(map[[sha256.Size]byte]bool)
+	add := func(der []byte) {
+		if sum := sha256.Sum256(der); !seen[sum] {
 			seen[sum] = true
-			return !was
-		}
-		for block, rest := pem.Decode(system); block != nil; block, rest = pem.Decode(rest) {
-			if block.Type == "CERTIFICATE" && fresh(block.Bytes) && !yield(block.Bytes) {
-				return
-			}
-		}
-		for _, g := range gens {
-			if fresh(g.root.Raw) && !yield(g.root.Raw) {
-				return
-			}
+			out = append(out, der)
 		}
 	}
+	for block, rest := pem.Decode(system); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			add(block.Bytes)
+		}
+	}
+	for _, g := range gens {
+		add(g.root.Raw)
+	}
+	return out
 }
 
 // findRoots reads the first file of roots that the system has; nil if it has
