@@ -76,6 +76,8 @@ func parsePathPattern(text string) (pathPattern, *fault) {
 // refused as ambiguous, or are not the path.
 func unmatchable(text string) *fault {
 	switch {
+	case strings.Contains(text, "://"):
+		return &fault{"a path has no host", "write the host under hosts"}
 	case text == "" || text[0] != '/':
 		return &fault{"a path begins with /", "write /" + text}
 	case strings.ContainsAny(text, "?#"):

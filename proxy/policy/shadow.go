@@ -2,11 +2,12 @@ package policy
 
 import "slices"
 
-// Shadow is a rule that is never reached, and the one before it that takes all it could.
+// Shadow is a rule that never matches a call, and the one before it that takes
+// every such call. Both are indices.
 type Shadow struct{ Rule, By int }
 
-// Unreachable lists the rules that can never decide, since one rule before
-// them matches whatever they match. It names no rule wrongly; a rule that only
+// Unreachable lists the rules that can never be the deciding one, since one
+// rule before them matches whatever they match. It names no rule wrongly; a rule that only
 // several others together cover is not found.
 func (p *Policy) Unreachable() []Shadow {
 	var all []Shadow
