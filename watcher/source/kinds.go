@@ -2,5 +2,8 @@ package source
 
 // Kinds returns every kind of source, in the order of the documentation.
 func Kinds() []Kind {
-	return []Kind{}
+	return []Kind{
+		fileKind(),
+		envKind(),
+	}
 }

@@ -39,5 +39,6 @@ type Kind struct {
 // Env gives sources what they may need of the process, so that they read
 // nothing of it themselves.
 type Env struct {
-	Getenv func(string) (string, bool)
+	Getenv func(string) (string, bool) // nil: no variable is set
+	Dir    string                      // where relative paths start; empty: the directory of the process
 }
