@@ -32,12 +32,15 @@ type ConfigStatus struct {
 
 // RuleStatus is what may be told of a rule.
 type RuleStatus struct {
-	ID, Owner, Pos string
-	Hosts          []string
-	Methods, Paths []string `json:",omitempty"`
-	Callers        []string `json:",omitempty"`
-	Action         string
-	Credentials    []string `json:",omitempty"`
+	ID          string   `json:"id"`
+	Owner       string   `json:"owner,omitempty"`
+	Pos         string   `json:"position,omitempty"`
+	Hosts       []string `json:"hosts"`
+	Methods     []string `json:"methods,omitempty"`
+	Paths       []string `json:"paths,omitempty"`
+	Callers     []string `json:"callers,omitempty"`
+	Action      string   `json:"action"`
+	Credentials []string `json:"credentials,omitempty"`
 }
 
 // Options of the handlers.
@@ -46,12 +49,90 @@ type Options struct {
 	Version string
 	Recent  *audit.Recent
 	Metrics *Metrics
-	Token   func(presented string) bool // admin_token; nil: no token is accepted
+	Token   func(presented string) bool // admin_token, compared in constant time; nil: no token is accepted
 	Unix    bool                        // the listener is a unix socket of mode 0600: POST is allowed
+	Host    string                      // by which the listener may be called beside IP literals and localhost; may be empty
+}
+
+// handler serves one listener.
+type handler struct {
+	state  State
+	o      Options
+	origin *http.CrossOriginProtection
+	pages  map[string]page
+}
+
+// page is one path.
+type page struct {
+	about string // for the index
+	probe bool   // answers under any Host: kubelets and load balancers choose theirs
+	get   func(w http.ResponseWriter, r *http.Request)
+	post  func(w http.ResponseWriter, r *http.Request)
 }
 
 // Handler serves everything of DESIGN §10: probes, /metrics, /api/…, POST /-/reload.
-func Handler(s State, o Options) http.Handler { panic("unbuilt") }
+func Handler(s State, o Options) http.Handler {
+	h := newHandler(s, o)
+	h.addProbes()
+	h.addAPI()
+	h.pages["/"] = page{get: h.index}
+	h.pages["/-/reload"] = page{post: h.reload, about: "POST: load the configuration anew"}
+	return h
+}
 
 // HealthHandler serves only the probes and /metrics: it may listen anywhere.
-func HealthHandler(s State, o Options) http.Handler { panic("unbuilt") }
+func HealthHandler(s State, o Options) http.Handler {
+	h := newHandler(s, o)
+	h.addProbes()
+	for path, p := range h.pages {
+		p.probe = true
+		h.pages[path] = p
+	}
+	return h
+}
+
+func newHandler(s State, o Options) *handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &handler{state: s, o: o, origin: http.NewCrossOriginProtection(), pages: map[string]page{}}
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Cache-Control", "no-store")
+	head.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("X-Content-Type-Options", "nosniff")
+
+	p, ok := h.pages[r.URL.Path]
+	if !p.probe && !h.hostAllowed(r) {
+		refuse(w, http.StatusMisdirectedRequest, "admin_host", "this listener answers to an IP address or localhost only",
+			"A name that leads here may be a web page's doing. Call it by its address.")
+		return
+	}
+	if !ok {
+		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path", "GET / lists what there is.")
+		return
+	}
+	switch {
+	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && p.get != nil:
+		p.get(w, r)
+	case r.Method == http.MethodPost && p.post != nil:
+		if h.mayChange(w, r) {
+			p.post(w, r)
+		}
+	default:
+		head.Set("Allow", p.methods())
+		refuse(w, http.StatusMethodNotAllowed, "method_unsupported", "this path takes "+p.methods()+" only", "")
+	}
+}
+
+func (p page) methods() string {
+	if p.post != nil {
+		return "POST"
+	}
+	return "GET, HEAD"
+}

@@ -2,38 +2,17 @@ package admin
 
 import (
 	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/attache-proxy/attache/proxy/audit"
 )
-
-// Gauges are values read when metrics are scraped.
-type Gauges struct {
-	InFlight         func() int64
-	Tunnels          func() int64
-	LeafCertificates func() uint64
-	AuditDropped     func() uint64
-	CAExpiry         func() time.Time
-	ConfigGeneration func() uint64
-	ConfigOK         func() bool
-	Secrets          func() []SecretGauge
-}
-
-// SecretGauge is what metrics tell of one secret.
-type SecretGauge struct {
-	Name        string
-	Generation  uint64
-	Stale       bool
-	LastSuccess time.Time
-	Expiry      time.Time // zero: unknown
-}
-
-// Metrics turns audit events and gauges into the metrics of DESIGN §10.
-// It is an audit.Sink. Names are pre-created at zero by Configure.
-type Metrics struct{}
-
-// NewMetrics returns Metrics whose build_info carries version.
-func NewMetrics(version string, g Gauges) *Metrics { panic("unbuilt") }
 
 // Names are the configured names that may become label values. Rules, callers, credentials
 // (name → kind) and secrets; anything else is counted under "-".
@@ -43,17 +22,104 @@ type Names struct {
 	Reasons                 map[string]string // reason → fault
 }
 
-// Configure pre-creates the series of the names, and forgets those of names that went.
-func (m *Metrics) Configure(Names) { panic("unbuilt") }
+// Metrics turns audit events and gauges into the metrics of DESIGN §10.
+// It is an [audit.Sink]. Names are pre-created at zero by Configure.
+type Metrics struct {
+	registry *prometheus.Registry
 
-// Record implements audit.Sink. It allocates nothing for names it knows.
-func (m *Metrics) Record(e *audit.Event) { panic("unbuilt") }
+	requests, failures, injections  *prometheus.CounterVec
+	authFailures, clientCredentials *prometheus.CounterVec
+	secretReloads                   *prometheus.CounterVec
+	duration, upstream              prometheus.Histogram
+	missed                          prometheus.Counter
+
+	mu    sync.Mutex // held to make series, and to exchange the table
+	table atomic.Pointer[table]
+}
+
+// NewMetrics returns Metrics whose build_info carries version.
+func NewMetrics(version string, g Gauges) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: counterVec(requestsTotal), failures: counterVec(failuresTotal), injections: counterVec(injectionsTotal),
+		authFailures: counterVec(authFailures), clientCredentials: counterVec(clientCredentials), secretReloads: counterVec(secretReloads),
+		duration: histogram(requestDuration), upstream: histogram(upstreamDuration),
+		missed: prometheus.NewCounter(prometheus.CounterOpts{Name: missedChanges, Help: documented(missedChanges).Help}),
+	}
+	d := documented(buildInfo)
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	m.registry.MustRegister(
+		m.requests, m.failures, m.injections, m.authFailures, m.clientCredentials, m.secretReloads,
+		m.duration, m.upstream, m.missed, build, newGaugeCollector(g),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	m.Configure(Names{})
+	return m
+}
+
+func counterVec(name string) *prometheus.CounterVec {
+	d := documented(name)
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
+}
+
+// histogram has buckets from a local answer to a long LLM call, in seconds.
+func histogram(name string) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: name, Help: documented(name).Help,
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
+	})
+}
+
+// Record implements [audit.Sink]. It allocates nothing for names it knows.
+func (m *Metrics) Record(e *audit.Event) {
+	if e.Type != audit.Request {
+		return // opened ones are counted when they end
+	}
+	m.countRequest(e)
+	// What passed only because unmatched hosts are observed has a reason, and did not fail.
+	if e.Reason != "" && (e.Decision != audit.WouldDeny || e.Status >= 400) {
+		m.countFailure(e)
+	}
+	t := m.table.Load()
+	if e.ClientCredential {
+		t.rule(e.Rule).clientCredentials.Inc()
+	}
+	for i := range e.Credentials {
+		c := t.credential(e.Credentials[i].Name)
+		c.outcomes[outcomeIndex(e.Credentials[i].Outcome)].Inc()
+		if e.UpstreamStatus == http.StatusUnauthorized {
+			c.authFailures.Inc()
+		}
+	}
+	if e.Decision != audit.TunnelAllow && e.Status != http.StatusSwitchingProtocols {
+		observe(m.duration, e.Phases.Total)
+	}
+	observe(m.upstream, e.Phases.FirstByte)
+}
+
+func observe(h prometheus.Histogram, d time.Duration) {
+	if d > 0 {
+		h.Observe(d.Seconds())
+	}
+}
 
 // SecretReload counts one look at a secret: result "rotated", "unchanged" or "error".
-func (m *Metrics) SecretReload(secret, result string) { panic("unbuilt") }
+func (m *Metrics) SecretReload(secret, result string) {
+	m.mu.Lock() // so that no series of a secret that just went is made anew
+	defer m.mu.Unlock()
+	if _, ok := m.table.Load().secrets[secret]; !ok {
+		secret = unknown
+	}
+	m.secretReloads.WithLabelValues(secret, oneOf(result, reloadResults())).Inc()
+}
 
 // MissedChange counts a change that only polling found.
-func (m *Metrics) MissedChange() { panic("unbuilt") }
+func (m *Metrics) MissedChange() { m.missed.Inc() }
 
 // Handler serves the metrics.
-func (m *Metrics) Handler() http.Handler { panic("unbuilt") }
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, DisableCompression: true,
+	})
+}
