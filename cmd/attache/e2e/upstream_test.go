@@ -152,7 +152,7 @@ func TestProxyLoop(t *testing.T) {
 		Env: []string{"HTTPS_PROXY=http://" + proxy, "HTTP_PROXY=http://" + proxy, "ALL_PROXY=http://" + proxy},
 		Config: strings.Replace(oneRule, "rules:", `listen: {proxy: "@self", admin: @admin}
 rules:
-  - {id: self, hosts: ["http://127.0.0.1", "http://127.0.0.1:*"], upstream: {allow: 127.0.0.0/8}}
+  - {id: self, hosts: "http://@self", upstream: {allow: 127.0.0.0/8}}
   - {id: back, hosts: "http://back.test", upstream: {connect_to: "@self"}}`, 1),
 	})
 	s.proxy = proxy
