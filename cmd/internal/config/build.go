@@ -115,7 +115,7 @@ func defined(names map[string]*node) []string { return slices.Sorted(maps.Keys(n
 func (b *builder) undefined(n *node, noun, name string, names map[string]*node) {
 	if !plainName(name) {
 		// Whoever pastes a key where its name belongs must not find it in a log.
-		b.fail(n, "define it, and write its name here", "%s: not the name of one", noun)
+		b.fail(n, "define it, and write its name here", "not the name of a %s", noun)
 		return
 	}
 	hint := perhaps(name, defined(names))

@@ -75,6 +75,9 @@ func (d *decoder) structure(t reflect.Type) *structure {
 
 // decode fills v from n.
 func (d *decoder) decode(n *node, v reflect.Value, at *trail) {
+	if n.bad {
+		return // its variables could not be filled in
+	}
 	if n.shape == null {
 		d.fail(n, "give it a value, or leave the key out", "%s: has no value", at)
 		return
@@ -145,18 +148,25 @@ func (d *decoder) ref(n *node, at *trail) secret.Ref {
 }
 
 func (d *decoder) unmarshal(n *node, p encoding.TextUnmarshaler, v reflect.Value, at *trail) {
-	want := text
-	if s, ok := v.Interface().(scalarType); ok {
-		if name, _ := s.look(); name == "number" {
-			want = number
-		}
+	scalar, ours := v.Interface().(scalarType)
+	hint, name := "", ""
+	if ours {
+		name, _ = scalar.look()
 	}
-	if n.shape != want && (n.shape != number || want != text) && !n.flexible {
-		d.is(n, want, at)
+	fits := n.shape == number || n.shape == text
+	if name == "number" && n.shape == text && !n.flexible {
+		fits, hint = false, "write it without quotes"
+	}
+	if !fits && !ours {
+		d.is(n, text, at)
 		return
 	}
-	if err := p.UnmarshalText([]byte(n.text)); err != nil {
-		d.fail(n, "", "%s: %v", at, err)
+	err := p.UnmarshalText([]byte(n.text))
+	if !fits {
+		err = p.UnmarshalText(nil) // for its words
+	}
+	if err != nil {
+		d.fail(n, hint, "%s: %v", at, err)
 	}
 }
 

@@ -125,20 +125,24 @@ func (d *decoder) source(c chosen, env source.Env) source.Source {
 	return s
 }
 
-// refused maps a kind's error to the line of the option that it names.
+// refused maps a kind's errors to the lines of the options that they name.
 func (d *decoder) refused(c chosen, err error) {
-	n, at := c.entry.value, c.at
-	option, problem, hint := "", err.Error(), ""
-	switch {
-	case errors.Is(err, errReported):
+	if errors.Is(err, errReported) {
 		return
-	default:
-		if e, ok := errors.AsType[*inject.OptionError](err); ok {
-			option, problem, hint = e.Option, e.Problem, e.Hint
-		} else if e, ok := errors.AsType[*source.OptionError](err); ok {
-			option, problem, hint = e.Option, e.Problem, e.Hint
-		}
 	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			d.refused(c, e)
+		}
+		return
+	}
+	option, problem, hint := "", err.Error(), ""
+	if e, ok := errors.AsType[*inject.OptionError](err); ok {
+		option, problem, hint = e.Option, e.Problem, e.Hint
+	} else if e, ok := errors.AsType[*source.OptionError](err); ok {
+		option, problem, hint = e.Option, e.Problem, e.Hint
+	}
+	n, at := c.entry.value, c.at
 	if e := n.get(option); e.value != nil {
 		n, at = e.value, at.to(option)
 	} else if option != "" && (n.shape == dict || option != c.kind.main) {

@@ -55,6 +55,11 @@ func load(files []file, env Env, kinds tables) (*Config, error) {
 		vars.fill(root)
 		docs[i] = &document{}
 		d.decodeStruct(root, docs[i], &trail{})
+		if n := root.at("requires"); docs[i].Requires != "" && !n.faulty() {
+			if _, ok := parseRelease(docs[i].Requires); !ok {
+				r.fail(n, `as in "1.4"`, "requires: must be a release")
+			}
+		}
 	}
 	b := newBuilder(d, docs, env)
 	b.singletons()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,14 @@ type ruled struct {
 	at    *trail
 	rule  *Rule
 	known bool // the node is sound enough for checks between its keys
+}
+
+// String names the rule in messages.
+func (r *ruled) String() string {
+	if plainName(r.spec.ID) {
+		return fmt.Sprintf("rule %q", r.spec.ID)
+	}
+	return r.at.String()
 }
 
 // buildRules builds the rules of all files, in order, and the policy.
@@ -165,7 +174,7 @@ func (b *builder) attach(r *ruled) {
 		}
 	}
 	if len(r.spec.Callers) == 0 && r.known && len(r.rule.Attach) > 0 {
-		b.warn(r.spec.Node, "name its callers", "rule %q: attaches a credential for everyone the listener admits", r.spec.ID)
+		b.warn(r.spec.Node, "name its callers", "%s: attaches a credential for everyone the listener admits", r)
 	}
 }
 
@@ -187,23 +196,23 @@ func (b *builder) checkOwned(r *ruled, c Credential, at *node) {
 		o := other.Injector.Owns()
 		for _, h := range owned.Headers {
 			if slices.ContainsFunc(o.Headers, func(x string) bool { return sameHeader(x) == sameHeader(h) }) {
-				b.fail(at, "", "rule %q: two of its credentials set the header %s", r.spec.ID, h)
+				b.fail(at, "", "%s: two of its credentials set the header %s", r, h)
 			}
 		}
 		for _, q := range owned.Query {
 			if slices.Contains(o.Query, q) {
-				b.fail(at, "", "rule %q: two of its credentials set the query parameter %s", r.spec.ID, q)
+				b.fail(at, "", "%s: two of its credentials set the query parameter %s", r, q)
 			}
 		}
 		for _, k := range owned.Cookies {
 			if slices.Contains(o.Cookies, k) {
-				b.fail(at, "", "rule %q: two of its credentials set the cookie %s", r.spec.ID, k)
+				b.fail(at, "", "%s: two of its credentials set the cookie %s", r, k)
 			}
 		}
 	}
 	for i, p := range r.spec.Pass {
 		if slices.ContainsFunc(owned.Headers, func(h string) bool { return sameHeader(h) == sameHeader(p) }) {
-			b.fail(r.spec.Node.at("pass").element(i), "", "rule %q: passes the header that its own credential sets", r.spec.ID)
+			b.fail(r.spec.Node.at("pass").element(i), "", "%s: passes the header that its own credential sets", r)
 		}
 	}
 }
@@ -234,11 +243,11 @@ func (b *builder) headers(r *ruled) {
 	}
 	for i, name := range r.spec.Pass {
 		if slices.ContainsFunc(r.spec.Strip, func(s string) bool { return sameHeader(s) == sameHeader(name) }) {
-			b.fail(r.spec.Node.at("pass").element(i), "", "rule %q: strips and passes one header", r.spec.ID)
+			b.fail(r.spec.Node.at("pass").element(i), "", "%s: strips and passes one header", r)
 		}
 	}
 	if len(r.spec.Pass) > 0 && r.spec.Attach == nil && r.known {
-		b.warn(r.spec.Node.get("pass").key, "", "rule %q: attaches nothing, so the client's credentials pass anyway", r.spec.ID)
+		b.warn(r.spec.Node.get("pass").key, "", "%s: attaches nothing, so the client's credentials pass anyway", r)
 	}
 }
 
@@ -263,7 +272,7 @@ func (b *builder) upgrades(r *ruled) {
 func (b *builder) checkAction(r *ruled) {
 	n := r.spec.Node
 	if r.spec.Tunnel && r.spec.Deny.set() {
-		b.fail(n.get("deny").key, "", "rule %q: tunnel and deny exclude each other", r.spec.ID)
+		b.fail(n.get("deny").key, "", "%s: tunnel and deny exclude each other", r)
 		return
 	}
 	meaningless := []string{"attach", "strip", "pass", "allow_plaintext", "upgrades"}
@@ -273,12 +282,12 @@ func (b *builder) checkAction(r *ruled) {
 	case r.spec.Tunnel:
 		for _, e := range n.at("upstream").entries {
 			if !slices.Contains([]string{"connect_to", "allow"}, e.key.text) && n.get("upstream").value != nil {
-				b.fail(e.key, "", "rule %q: a tunnel is not opened, so upstream.%s does nothing", r.spec.ID, e.key.text)
+				b.fail(e.key, "", "%s: a tunnel is not opened, so upstream.%s does nothing", r, e.key.text)
 			}
 		}
 		for _, e := range n.at("limits").entries {
 			if !slices.Contains([]string{"stream_idle", "total", "connect", "in_flight"}, e.key.text) && n.get("limits").value != nil {
-				b.fail(e.key, "", "rule %q: a tunnel is not opened, so limits.%s does nothing", r.spec.ID, e.key.text)
+				b.fail(e.key, "", "%s: a tunnel is not opened, so limits.%s does nothing", r, e.key.text)
 			}
 		}
 	default:
@@ -290,7 +299,7 @@ func (b *builder) checkAction(r *ruled) {
 	}
 	for _, key := range meaningless {
 		if e := n.get(key); e.value != nil {
-			b.fail(e.key, "", "rule %q: %s and %s exclude each other", r.spec.ID, word, key)
+			b.fail(e.key, "", "%s: %s and %s exclude each other", r, word, key)
 		}
 	}
 }
@@ -303,11 +312,11 @@ func (b *builder) checkPlaintext(r *ruled) {
 	const hint = "write allow_plaintext: true if the upstream is on loopback or a unix socket"
 	for i, h := range r.spec.Hosts {
 		if strings.HasPrefix(strings.ToLower(h), "http://") {
-			b.fail(r.spec.Node.at("hosts").element(i), hint, "rule %q: would send a credential in clear", r.spec.ID)
+			b.fail(r.spec.Node.at("hosts").element(i), hint, "%s: would send a credential in clear", r)
 		}
 	}
 	if r.spec.Upstream.Plaintext {
-		b.fail(r.spec.Node.at("upstream", "plaintext"), hint, "rule %q: would send a credential in clear", r.spec.ID)
+		b.fail(r.spec.Node.at("upstream", "plaintext"), hint, "%s: would send a credential in clear", r)
 	}
 }
 
@@ -319,7 +328,7 @@ func (b *builder) checkVia(r *ruled) {
 	for i, h := range r.spec.Hosts {
 		if strings.Contains(h, "*") {
 			b.fail(r.spec.Node.at("hosts").element(i), "name the hosts, one by one",
-				"rule %q: behind egress.via, whose addresses cannot be judged, only exact hosts are allowed", r.spec.ID)
+				"%s: behind egress.via, whose addresses cannot be judged, only exact hosts are allowed", r)
 		}
 	}
 }

@@ -45,6 +45,9 @@ func variable() *jsonschema.Schema { return &jsonschema.Schema{Type: "string", P
 func anyOf(all ...*jsonschema.Schema) *jsonschema.Schema { return &jsonschema.Schema{AnyOf: all} }
 
 func (s *schemer) typ(t reflect.Type) *jsonschema.Schema {
+	if t.Kind() == reflect.Pointer {
+		return s.typ(t.Elem())
+	}
 	switch t {
 	case reflect.TypeFor[attachSpec]():
 		return s.attach()
@@ -68,8 +71,6 @@ func (s *schemer) typ(t reflect.Type) *jsonschema.Schema {
 		return scalar(reflect.TypeFor[duration]())
 	}
 	switch t.Kind() {
-	case reflect.Pointer:
-		return s.typ(t.Elem())
 	case reflect.Bool:
 		return anyOf(&jsonschema.Schema{Type: "boolean"}, variable())
 	case reflect.String:

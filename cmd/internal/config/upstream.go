@@ -169,8 +169,8 @@ func (b *builder) buildCA() {
 		b.fail(n.at("permit").element(f.Index), f.Hint, "ca.permit: %s", f.Problem)
 	}
 	for i, p := range s.Permit {
-		if strings.Contains(p, "://") {
-			b.fail(n.at("permit").element(i), "", "ca.permit: must be host patterns, without a scheme")
+		if strings.HasPrefix(p, "http://") {
+			b.fail(n.at("permit").element(i), "", "ca.permit: nothing is signed for hosts in clear")
 		}
 	}
 }

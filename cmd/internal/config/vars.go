@@ -103,7 +103,7 @@ func (v *variables) expand(n *node) string {
 		}
 		b.WriteString(rest[:i])
 		name, after, closed := strings.Cut(rest[i+2:], "}")
-		if !closed || !varName(name) {
+		if !closed || !varName(name) || !plainName(name) {
 			v.report.fail(n, `a variable is "${name}"; a literal "${" is written "$${"`, "not a variable")
 			return ""
 		}
