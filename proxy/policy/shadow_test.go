@@ -30,6 +30,7 @@ func TestUnreachable(t *testing.T) {
 		{"every path", Spec{Paths: []string{"/**"}}, Spec{}, false}, // those that are ambiguous differ
 		{"the rest", Spec{Paths: []string{"/v1/**"}}, Spec{Paths: []string{"/v1", "/v1/", "/v1/*/x", "/v1/x/**"}}, true},
 		{"the rest is more", Spec{Paths: []string{"/v1/*"}}, Spec{Paths: []string{"/v1/**"}}, false},
+		{"the rest is more than nothing", Spec{Paths: []string{"/v1"}}, Spec{Paths: []string{"/v1/**"}}, false},
 		{"no segment", Spec{Paths: []string{"/v1/*"}}, Spec{Paths: []string{"/v1/"}}, false},
 		{"any segment", Spec{Paths: []string{"/v1/x"}}, Spec{Paths: []string{"/v1/*"}}, false},
 		{"any caller", Spec{Callers: []string{"pod"}}, Spec{}, false},
