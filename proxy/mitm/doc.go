@@ -9,6 +9,11 @@
 // travels in every chain because Java enforces constraints on an intermediate
 // and never on the anchor.
 //
+// What the extension says, and what it must not say, was measured with Go,
+// OpenSSL, GnuTLS, Node, Python and Java (TestStolenCAKey). A client that does
+// not know the extension refuses the chain, because it is critical; for such
+// clients there is ca.constraints: off.
+//
 // The package must not know rules, callers or secrets; it imports none of our packages.
 //
 // Concurrency: what a handshake reads is an immutable list of generations

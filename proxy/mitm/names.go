@@ -18,7 +18,7 @@ type names struct {
 }
 
 var (
-	errWildcard = errors.New("a wildcard stands only in front, as *. or **.")
+	errWildcard = errors.New("a wildcard may only stand in front, as in *.x and **.x")
 	errName     = errors.New("not a host name")
 )
 
