@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/attache-proxy/attache/identity"
@@ -24,6 +22,7 @@ type Snapshot struct {
 	Direct       *dial.Upstream // for observed hosts and tunnels without a profile of their own
 	ObserveUntil time.Time      // unmatched hosts pass until then; zero: never
 	AuditPaths   bool
+	CallersOnly  bool // every client must prove to be some caller: the proxy listens beyond loopback
 	IPConnectSNI bool // listen.ip_connect: sni
 }
 
@@ -38,6 +37,7 @@ type Rule struct {
 	Plaintext      bool     // upstream.plaintext
 	Upgrades       []string // further Upgrade tokens beside websocket, lower case
 	Limits         Limits
+	removal        removal
 }
 
 // Credential is one credential a rule attaches.
@@ -54,13 +54,3 @@ type Limits struct {
 	StreamIdle     time.Duration // between bytes of a body, upgrade or tunnel, -1: none
 	Total          time.Duration // of one request, -1: none
 }
-
-// Live is the Snapshot in force.
-type Live struct {
-	p atomic.Pointer[Snapshot]
-}
-
-// Load returns the Snapshot in force, nil before the first Store.
-func (l *Live) Load() *Snapshot { return l.p.Load() }
-
-var _ http.Handler // keeps net/http until the handlers stand here

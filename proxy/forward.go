@@ -1,0 +1,372 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/attache-proxy/attache/inject"
+	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/proxy/audit"
+	"github.com/attache-proxy/attache/proxy/dial"
+	"github.com/attache-proxy/attache/proxy/policy"
+)
+
+// forward decides on a request meant for t and, if it is allowed, sends it on
+// and streams the answer back.
+func (x *exchange) forward(t target) {
+	x.setTarget(t)
+	defer x.recoverPanic()
+	defer x.in.Body.Close() // EnableFullDuplex leaves the body to us, on every path
+	if x.in.ProtoMajor == 1 {
+		_ = http.NewResponseController(x.out.ResponseWriter).EnableFullDuplex()
+	}
+	if x.snap == nil {
+		x.refuse(reasonNotReady, "")
+		return
+	}
+	if !x.admit() || !x.decide() || !x.prepare() {
+		return
+	}
+	x.event.Decision = audit.Allow
+	if x.rule == nil {
+		x.event.Decision = audit.WouldDeny
+	}
+	x.watch()
+	rp := httputil.ReverseProxy{
+		Rewrite: x.rewrite, Transport: x, ModifyResponse: x.modifyResponse, ErrorHandler: x.failed,
+		BufferPool: x.p.buffers, ErrorLog: x.p.inner.ErrorLog,
+		// Answers of unknown length are flushed at once, whatever stands here.
+		// Those of known length are flushed when whole, or after this.
+		FlushInterval: flushAfter,
+	}
+	rp.ServeHTTP(x.out, x.in)
+}
+
+// flushAfter is how long bytes of an answer of known length may wait for more.
+const flushAfter = 5 * time.Millisecond
+
+// admit refuses what is refused whatever the rules say.
+func (x *exchange) admit() bool {
+	r := x.in
+	switch {
+	case r.Method == http.MethodTrace || r.Method == http.MethodConnect || r.RequestURI == "*" || r.URL.Path == "*":
+		x.refuse(reasonMethodUnsupported, "")
+	case x.p.auditFull():
+		x.refuse(reasonAuditFull, "")
+	case connectionBound(r.Header):
+		x.refuse(reasonConnectionAuth, "")
+	default:
+		return true
+	}
+	return false
+}
+
+// connectionBound reports credentials that authenticate the connection rather
+// than the request (RFC 4559, NTLM): on shared connections they would be the next caller's too.
+func connectionBound(h http.Header) bool {
+	for _, v := range h["Authorization"] {
+		scheme, _, _ := strings.Cut(strings.TrimSpace(v), " ")
+		if strings.EqualFold(scheme, "ntlm") || strings.EqualFold(scheme, "negotiate") {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exchange) decide() bool {
+	req := x.request()
+	d := x.snap.Policy.Decide(&req)
+	if d.Allowed {
+		x.decided(d)
+		if x.snap.AuditPaths {
+			x.event.Path = x.in.URL.EscapedPath()
+		}
+		return true
+	}
+	if d.Reason == policy.NoRule && x.observed() {
+		return true
+	}
+	x.decided(d)
+	if x.wantsToken(d) && x.target.scheme == "http" {
+		x.refuse(reasonAuthRequired, "")
+		return false
+	}
+	x.refuse(string(d.Reason), "")
+	return false
+}
+
+// prepare checks what can be checked before anything is sent.
+func (x *exchange) prepare() bool {
+	r := x.rule
+	x.event.ClientCredential = carriesCredential(x.in.Header)
+	if err := x.stripQuery(); err != nil {
+		x.refuse(string(policy.QueryAmbiguous), err.Error())
+		return false
+	}
+	if r == nil {
+		return x.limitBody(x.snap.Limits)
+	}
+	for i := range r.Attach {
+		x.event.Credentials = append(x.event.Credentials, audit.Credential{Name: r.Attach[i].Name, Kind: r.Attach[i].Kind, Outcome: "error"})
+	}
+	if r.Upstream == nil {
+		x.refuse(reasonCredentialMissing, errText(r.UpstreamErr))
+		return false
+	}
+	if len(r.Attach) > 0 && (x.target.scheme == "http" || r.Plaintext) && !r.AllowPlaintext {
+		x.refuse(string(dial.PlaintextRefused), "")
+		return false
+	}
+	return x.limitBody(r.Limits)
+}
+
+func (x *exchange) limitBody(l Limits) bool {
+	if l.RequestBody > 0 && x.in.ContentLength > l.RequestBody {
+		x.refuse(reasonBodyTooLarge, "")
+		return false
+	}
+	x.body.limit = l.RequestBody
+	x.body.ReadCloser = x.in.Body
+	x.in = x.in.WithContext(x.context(l))
+	x.in.Body = &x.body
+	return true
+}
+
+// context is the request's, ended by limits, told of what dialling learns.
+func (x *exchange) context(l Limits) context.Context {
+	ctx := dial.WithInfo(x.in.Context(), &x.info)
+	ctx, x.cancel = context.WithCancelCause(ctx)
+	if l.Total > 0 {
+		cancel := x.cancel
+		t := time.AfterFunc(l.Total, func() { cancel(errTotal) })
+		context.AfterFunc(ctx, func() { t.Stop() })
+	}
+	return ctx
+}
+
+var (
+	errTotal = errors.New("limits.total")       // constants: never assigned again
+	errIdle  = errors.New("limits.stream_idle") //
+)
+
+// rewrite makes the outgoing request. ReverseProxy has removed hop-by-hop
+// headers by now, so nothing that the client lists in Connection can remove
+// what is attached here. It cannot fail: what goes wrong is kept for RoundTrip.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	out := pr.Out
+	out.URL.Scheme, out.URL.Host = x.target.scheme, x.target.authority()
+	out.Host = x.target.hostHeader()
+	if x.rule != nil && x.rule.Plaintext {
+		out.URL.Scheme = "http"
+	}
+	out.URL.RawQuery = x.query // ReverseProxy sorts, re-encodes and drops
+	out.URL.ForceQuery = pr.In.URL.ForceQuery
+	out.RequestURI = ""
+	out.GetBody = nil // nothing is ever sent twice
+	x.rewriteUpgrade(out)
+	x.strip(out)
+	x.body.trailers(pr.In, out, x.rule)
+	x.failure = x.inject(out)
+}
+
+// authority names t in a URL, its port always there.
+func (t target) authority() string {
+	return net.JoinHostPort(t.host, strconv.Itoa(int(t.port)))
+}
+
+// hostHeader names t in a Host header: RFC 9110 §7.2, the default port left out.
+func (t target) hostHeader() string {
+	if t.port != defaultPort(t.scheme) {
+		return t.authority()
+	}
+	if a, err := netip.ParseAddr(t.host); err == nil && a.Is6() {
+		return "[" + t.host + "]"
+	}
+	return t.host
+}
+
+// rewriteUpgrade lets only websocket, and what the rule names, out of HTTP:
+// any other upgrade would carry requests that nobody decides on. h2c never.
+func (x *exchange) rewriteUpgrade(out *http.Request) {
+	up := out.Header.Get("Upgrade")
+	if up == "" && out.Header.Get("Connection") == "" {
+		return
+	}
+	if x.upgradeAllowed(up) && x.in.ProtoMajor == 1 && len(out.Header["Upgrade"]) == 1 {
+		return
+	}
+	out.Header.Del("Upgrade")
+	out.Header.Del("Connection")
+}
+
+func (x *exchange) upgradeAllowed(token string) bool {
+	if strings.EqualFold(token, "websocket") {
+		return true
+	}
+	if strings.EqualFold(token, "h2c") || x.rule == nil {
+		return false
+	}
+	for _, u := range x.rule.Upgrades {
+		if strings.EqualFold(u, token) {
+			return true
+		}
+	}
+	return false
+}
+
+// inject presents the rule's credentials on out.
+func (x *exchange) inject(out *http.Request) *refusal {
+	if x.rule == nil {
+		return nil
+	}
+	for i := range x.rule.Attach {
+		c, ev := &x.rule.Attach[i], &x.event.Credentials[i]
+		x.noteVersion(ev, c.Injector.Secrets())
+		if err := c.Injector.Inject(out.Context(), out, x.snap.Secrets); err != nil {
+			return x.injectFailed(ev, err)
+		}
+		ev.Outcome = "attached"
+	}
+	return nil
+}
+
+func (x *exchange) noteVersion(ev *audit.Credential, refs []secret.Ref) {
+	for _, ref := range refs {
+		if e, ok := x.snap.Secrets.Entry(ref); ok && e.Current.Generation() > ev.Generation {
+			ev.Generation = e.Current.Generation()
+			ev.Age = x.start.Sub(e.Current.Loaded())
+		}
+	}
+}
+
+func (x *exchange) injectFailed(ev *audit.Credential, err error) *refusal {
+	if m, ok := errors.AsType[*secret.MissingError](err); ok {
+		ev.Outcome = "missing"
+		return &refusal{reasonCredentialMissing, m.Error()}
+	}
+	if q, ok := errors.AsType[*inject.QueryError](err); ok {
+		return &refusal{string(policy.QueryAmbiguous), q.Error()}
+	}
+	if f := x.body.failure(); f != nil {
+		return f
+	}
+	return &refusal{reasonCredentialError, err.Error()}
+}
+
+// RoundTrip implements [http.RoundTripper] for the ReverseProxy.
+func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
+	if x.failure != nil {
+		return nil, x.failure
+	}
+	up := x.snap.Direct
+	if x.rule != nil {
+		up = x.rule.Upstream
+	}
+	x.event.Attempts = 1
+	res, err := up.RoundTrip(out)
+	x.event.Phases.FirstByte = x.p.now().Sub(x.start)
+	x.event.Reused, x.event.ResolvedIP = x.info.Reused, x.info.IP()
+	return res, err
+}
+
+// modifyResponse sees the upstream's answer before the client does.
+func (x *exchange) modifyResponse(res *http.Response) error {
+	x.event.UpstreamStatus = res.StatusCode
+	if res.StatusCode == http.StatusProxyAuthRequired {
+		return &refusal{reasonUpstreamProxyAuth, ""}
+	}
+	res.Header.Del("Alt-Svc") // would lead clients around us
+	res.Header.Del("Proxy-Authenticate")
+	res.Header.Del("Proxy-Authentication-Info")
+	if res.StatusCode >= 400 {
+		res.Header.Add("Proxy-Status", "attache; received-status="+res.Status[:3])
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.upgraded(res)
+	}
+	return nil
+}
+
+// failed answers for an error of the round trip.
+func (x *exchange) failed(_ http.ResponseWriter, _ *http.Request, err error) {
+	f := x.classify(err)
+	x.refuse(f.reason, f.detail)
+}
+
+func (x *exchange) classify(err error) *refusal {
+	if f := x.body.failure(); f != nil {
+		return f
+	}
+	if f, ok := errors.AsType[*refusal](err); ok {
+		return f
+	}
+	switch cause := context.Cause(x.in.Context()); {
+	case errors.Is(cause, errTotal):
+		return &refusal{reasonTotal, ""}
+	case errors.Is(cause, errIdle):
+		return &refusal{reasonIdle, ""}
+	case cause != nil:
+		return &refusal{string(dial.Cancelled), ""}
+	}
+	if d, ok := errors.AsType[*dial.Error](err); ok {
+		x.event.ResolvedIP = x.info.IP()
+		return &refusal{string(d.Reason), ""}
+	}
+	return &refusal{string(dial.Closed), ""}
+}
+
+// recoverPanic turns a panic into a 500, and an answer broken off into an
+// aborted connection: the process lives, the event is written.
+func (x *exchange) recoverPanic() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		if !x.ended {
+			x.aborted()
+			x.end()
+		}
+		panic(http.ErrAbortHandler)
+	}
+	// The value may hold anything; the stack holds no contents.
+	x.p.log.Error("panic in a request", "request_id", x.event.RequestID, "stack", string(debug.Stack()))
+	if x.out.status == 0 {
+		x.refuse(reasonInternal, "")
+		return
+	}
+	x.reject(reasonInternal, "")
+	x.end()
+	panic(http.ErrAbortHandler)
+}
+
+// aborted notes why an answer that had begun was broken off.
+func (x *exchange) aborted() {
+	cause := context.Cause(x.in.Context())
+	switch {
+	case errors.Is(cause, errIdle):
+		x.reject(reasonIdle, "")
+	case errors.Is(cause, errTotal):
+		x.reject(reasonTotal, "")
+	case cause != nil || x.out.err != nil:
+		x.reject(string(dial.Cancelled), "")
+	default:
+		x.reject(reasonUpstreamAborted, "")
+	}
+	x.event.Decision = audit.Allow
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/elazarl/goproxy"
+
+	"github.com/attache-proxy/attache/proxy/audit"
+)
+
+// ServerLimits bound the clients' side. Zero fields take the defaults below.
+type ServerLimits struct {
+	Connections int           // open client connections; 10,000
+	HeaderBytes int           // of a request's header; 64 KiB
+	HeaderRead  time.Duration // to read a header; 10 s
+	Handshake   time.Duration // of TLS inside a tunnel; 10 s
+	Idle        time.Duration // between requests of a connection; 5 min
+	Streams     int           // HTTP/2 streams at once on a connection; 250
+}
+
+// Options of a Proxy. Leaf is required where any host is intercepted.
+type Options struct {
+	Log       *slog.Logger
+	Sinks     audit.Sink                                  // receives every event; nil: none
+	AuditFull func() bool                                 // whether requests must be refused for want of audit; nil: never
+	Leaf      func(host string) (*tls.Certificate, error) // signs for an intercepted host
+	Server    ServerLimits
+	Now       func() time.Time // nil: time.Now
+}
+
+// Proxy serves clients by the Snapshot in force.
+type Proxy struct {
+	opts    Options
+	live    *Live
+	log     *slog.Logger
+	now     func() time.Time
+	ids     *requestIDs
+	front   *goproxy.ProxyHttpServer
+	tls     *tls.Config
+	inner   *http.Server
+	handoff *handoff
+	conns   *conns
+	raw     rawConns
+	buffers buffers
+	reasons map[string]ReasonInfo
+
+	mu       sync.Mutex
+	servers  []*http.Server // of the listeners
+	closing  chan struct{}  // closed when Shutdown begins
+	stopOnce sync.Once
+	serving  sync.WaitGroup // goroutines of this Proxy
+	inFlight atomic.Int64
+}
+
+// New returns a Proxy that serves nothing yet. Shutdown releases it.
+func New(live *Live, o Options) *Proxy {
+	o = withDefaults(o)
+	p := &Proxy{
+		opts: o, live: live, log: o.Log, now: o.Now, ids: newRequestIDs(),
+		handoff: newHandoff(), conns: newConns(o.Server.Connections), closing: make(chan struct{}),
+		buffers: newBuffers(), reasons: map[string]ReasonInfo{},
+	}
+	for _, r := range Reasons() {
+		p.reasons[r.Code] = r
+	}
+	p.front = p.newFront()
+	p.tls = p.newTLSConfig()
+	p.inner = p.newServer(http.HandlerFunc(p.serveInner))
+	p.inner.Protocols.SetHTTP2(true)
+	p.inner.ConnContext = innerContext
+	p.serving.Go(func() { _ = p.inner.Serve(p.handoff) })
+	live.subscribe(p.raw.reconsider)
+	return p
+}
+
+func withDefaults(o Options) Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l := &o.Server
+	l.Connections = orInt(l.Connections, 10_000)
+	l.HeaderBytes = orInt(l.HeaderBytes, 64<<10)
+	l.Streams = orInt(l.Streams, 250)
+	l.HeaderRead = orDuration(l.HeaderRead, 10*time.Second)
+	l.Handshake = orDuration(l.Handshake, 10*time.Second)
+	l.Idle = orDuration(l.Idle, 5*time.Minute)
+	return o
+}
+
+func orInt(v, d int) int {
+	if v > 0 {
+		return v
+	}
+	return d
+}
+
+func orDuration(v, d time.Duration) time.Duration {
+	if v > 0 {
+		return v
+	}
+	return d
+}
+
+func (p *Proxy) newServer(h http.Handler) *http.Server {
+	l := p.opts.Server
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: l.HeaderRead,
+		IdleTimeout:       l.Idle,
+		MaxHeaderBytes:    l.HeaderBytes,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: l.Streams,
+			SendPingTimeout:      15 * time.Second,
+			PingTimeout:          15 * time.Second,
+			WriteByteTimeout:     time.Minute,
+		},
+		Protocols: new(http.Protocols),
+		// net/http logs what clients do wrong, with their bytes in it; what
+		// matters of that is in the audit.
+		ErrorLog:                     log.New(io.Discard, "", 0),
+		DisableGeneralOptionsHandler: true,
+	}
+	s.Protocols.SetHTTP1(true)
+	return s
+}
+
+// Serve accepts proxy clients from l until Shutdown and then returns
+// [http.ErrServerClosed]. The name stands in the audit.
+func (p *Proxy) Serve(l net.Listener, name string) error {
+	return p.serve(l, name, http.HandlerFunc(p.serveOuter))
+}
+
+// Route is the destination of a listener for clients that take a base URL.
+type Route struct {
+	Name   string // in the audit
+	Scheme string // "https" or "http"
+	Host   string // normalised
+	Port   uint16
+	Names  []string // further names by which clients may address the listener
+}
+
+// ServeRoute accepts clients whose every request is meant for r, until
+// Shutdown; it then returns [http.ErrServerClosed].
+func (p *Proxy) ServeRoute(l net.Listener, r Route) error {
+	return p.serve(l, r.Name, p.routeHandler(r))
+}
+
+func (p *Proxy) serve(l net.Listener, name string, h http.Handler) error {
+	s := p.newServer(h)
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, c.(*conn))
+	}
+	p.mu.Lock()
+	select {
+	case <-p.closing:
+		p.mu.Unlock()
+		_ = l.Close()
+		return http.ErrServerClosed
+	default:
+	}
+	p.servers = append(p.servers, s)
+	p.mu.Unlock()
+	return s.Serve(&listener{Listener: l, proxy: p, name: name})
+}
+
+// Shutdown closes the listeners, tells clients to go elsewhere (GOAWAY,
+// Connection: close), and waits for requests, tunnels and upgraded connections
+// until ctx ends; then it closes what is left and returns the context's error.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.stopOnce.Do(func() { close(p.closing) })
+	p.mu.Lock()
+	servers := append([]*http.Server{p.inner}, p.servers...)
+	p.mu.Unlock()
+	var wg sync.WaitGroup
+	errs := make([]error, len(servers)+1)
+	for i, s := range servers {
+		wg.Go(func() { errs[i] = s.Shutdown(ctx) })
+	}
+	wg.Go(func() { errs[len(servers)] = p.raw.wait(ctx) })
+	wg.Wait()
+	for _, s := range servers {
+		_ = s.Close()
+	}
+	p.raw.closeAll(reasonShutdown)
+	p.conns.closeAll()
+	p.serving.Wait()
+	return errors.Join(errs...)
+}
+
+// InFlight counts the requests under way.
+func (p *Proxy) InFlight() int64 { return p.inFlight.Load() }
+
+// Tunnels counts open tunnels and upgraded connections.
+func (p *Proxy) Tunnels() int64 { return p.raw.count() }
+
+func (p *Proxy) record(e *audit.Event) {
+	if p.opts.Sinks != nil {
+		p.opts.Sinks.Record(e)
+	}
+}
+
+func (p *Proxy) auditFull() bool { return p.opts.AuditFull != nil && p.opts.AuditFull() }

@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/attache-proxy/attache/proxy/audit"
+	"github.com/attache-proxy/attache/proxy/dial"
+)
+
+// tunnel passes on a CONNECT unopened: it dials first, so that the client
+// hears of a failure, then answers.
+func (x *exchange) tunnel() {
+	up, err := x.dialTunnel()
+	if err != nil {
+		f := x.classify(err)
+		x.reject(f.reason, f.detail)
+		x.conn.linger = true
+		_ = x.rejection().Write(x.conn)
+		_ = x.conn.Close()
+		x.end()
+		return
+	}
+	if !x.established() {
+		_ = up.Close()
+		return
+	}
+	x.relayTLS(up)
+}
+
+// tunnelEstablished is tunnel for a client that has had its answer.
+func (x *exchange) tunnelEstablished() {
+	up, err := x.dialTunnel()
+	if err != nil {
+		f := x.classify(err)
+		x.close(f.reason, f.detail)
+		return
+	}
+	x.relayTLS(up)
+}
+
+func (x *exchange) dialTunnel() (net.Conn, error) {
+	up := x.snap.Direct
+	if x.rule != nil {
+		up = x.rule.Upstream
+	}
+	if up == nil {
+		return nil, &refusal{reasonInternal, "no upstream"}
+	}
+	ctx := dial.WithInfo(x.in.Context(), &x.info)
+	c, err := up.DialTunnel(ctx, x.target.host, x.target.port)
+	x.event.ResolvedIP = x.info.IP()
+	return c, err
+}
+
+// relayTLS holds the client to TLS for the target before anything passes, or
+// a rule for one host of a shared front would open all of them.
+func (x *exchange) relayTLS(up net.Conn) {
+	defer up.Close()
+	name, err := x.conn.peekSNI()
+	_, ipErr := netip.ParseAddr(x.target.host)
+	switch {
+	case err != nil:
+		x.close(peekReason(err), "")
+		return
+	case name == "" && ipErr != nil, name != "" && checkSNI(name, x.target) != nil:
+		x.close(reasonSNIMismatch, "")
+		return
+	}
+	_ = x.conn.SetDeadline(time.Time{})
+	x.relay(up)
+}
+
+// relay copies both ways until both sides have ended, keeping half-closes.
+func (x *exchange) relay(up net.Conn) {
+	if x.event.Decision == "" {
+		x.event.Decision = audit.TunnelAllow
+	}
+	x.opened()
+	var in, out atomic.Int64
+	var cutFor atomic.Value
+	raw := &rawConn{x: x, rule: x.event.Rule, cut: func(reason string) {
+		cutFor.CompareAndSwap(nil, reason)
+		_ = up.Close()
+		_ = x.conn.Conn.Close()
+	}}
+	x.p.raw.add(raw)
+	defer x.p.raw.remove(raw)
+	idle := newIdleCut(x.idleLimit(), func() { raw.cut(reasonIdle) })
+	defer idle.stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { copyHalf(up, x.conn, &in, idle) })
+	wg.Go(func() { copyHalf(x.conn, up, &out, idle) })
+	wg.Wait()
+	x.event.BytesIn, x.event.BytesOut = in.Load(), out.Load()
+	if reason, ok := cutFor.Load().(string); ok {
+		decision := x.event.Decision
+		x.reject(reason, "")
+		x.event.Decision = decision
+	}
+	_ = x.conn.Close()
+	x.end()
+}
+
+// copyHalf copies one direction and passes its end on. After an error it ends
+// both, since a half that is broken cannot be told from one that is done.
+func copyHalf(dst, src net.Conn, n *atomic.Int64, idle *idleCut) {
+	buf := make([]byte, 16<<10)
+	for {
+		r, err := src.Read(buf)
+		if r > 0 {
+			idle.touch()
+			if _, werr := dst.Write(buf[:r]); werr != nil {
+				_ = src.Close()
+				_ = dst.Close()
+				return
+			}
+			n.Add(int64(r))
+		}
+		if err != nil {
+			half, ok := dst.(interface{ CloseWrite() error })
+			if !errors.Is(err, io.EOF) || !ok || half.CloseWrite() != nil {
+				_ = src.Close()
+				_ = dst.Close()
+			}
+			return
+		}
+	}
+}
+
+// idleCut calls cut when nothing touches it for the limit.
+type idleCut struct {
+	limit time.Duration
+	timer *time.Timer
+}
+
+func newIdleCut(limit time.Duration, cut func()) *idleCut {
+	i := &idleCut{limit: limit}
+	if limit > 0 {
+		i.timer = time.AfterFunc(limit, cut)
+	}
+	return i
+}
+
+func (i *idleCut) touch() {
+	if i.timer != nil {
+		i.timer.Reset(i.limit)
+	}
+}
+
+func (i *idleCut) stop() {
+	if i.timer != nil {
+		i.timer.Stop()
+	}
+}
+
+// upgraded notes that the upstream switches protocols.
+func (x *exchange) upgraded(*http.Response) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.ended {
+		x.opened()
+	}
+}
+
+// trackUpgrade lets reloads, and the end, reach an upgraded connection.
+func (x *exchange) trackUpgrade(c *upgradedConn) {
+	raw := &rawConn{x: x, request: x.request(), rule: x.event.Rule, cut: func(string) {
+		x.cancel(context.Canceled)
+		_ = c.Conn.Close()
+	}}
+	x.p.raw.add(raw)
+	x.release = func() { x.p.raw.remove(raw) }
+}

@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/attache-proxy/attache/proxy/audit"
+)
+
+// openedAfter is when a request that goes on leaves an "opened" event, so that
+// a process killed in the middle of it leaves a trace.
+const openedAfter = 5 * time.Second
+
+// idleTicks is how often, at least, a long request is looked at in its idle limit.
+const idleTicks = 4
+
+// watch begins to look after a request that may take long.
+func (x *exchange) watch() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.ticker = time.AfterFunc(openedAfter, x.firstTick)
+}
+
+// stopWatch ends looking after the exchange and reports whether this call did so.
+func (x *exchange) stopWatch() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return false
+	}
+	x.ended = true
+	if x.ticker != nil {
+		x.ticker.Stop()
+	}
+	return true
+}
+
+func (x *exchange) firstTick() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return
+	}
+	x.opened()
+	if idle := x.idleLimit(); idle > 0 {
+		x.moved, x.movedAt = x.progress(), time.Now()
+		x.ticker = time.AfterFunc(idle/idleTicks, x.tick)
+	}
+}
+
+// tick ends a request in which nothing has moved for the idle limit. Bytes are
+// counted anyway, so that streams pay nothing for it.
+func (x *exchange) tick() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return
+	}
+	idle := x.idleLimit()
+	if n := x.progress(); n != x.moved {
+		x.moved, x.movedAt = n, time.Now()
+	} else if time.Since(x.movedAt) >= idle {
+		x.cancel(errIdle)
+		// A client that does not read blocks a Write, which no context ends.
+		_ = http.NewResponseController(x.out.ResponseWriter).SetWriteDeadline(time.Now())
+		return
+	}
+	x.ticker.Reset(idle / idleTicks)
+}
+
+func (x *exchange) idleLimit() time.Duration {
+	if x.rule != nil {
+		return x.rule.Limits.StreamIdle
+	}
+	return x.snap.Limits.StreamIdle
+}
+
+// progress counts the bytes that have moved either way.
+func (x *exchange) progress() int64 { return x.body.bytes.Load() + x.out.bytes.Load() }
+
+// opened leaves the event that something long began. It reads only what no
+// longer changes once the request is on its way.
+func (x *exchange) opened() {
+	e := &x.event
+	x.p.record(&audit.Event{
+		Type: audit.Opened, Time: x.p.now(), RequestID: e.RequestID, TraceID: e.TraceID,
+		Decision: e.Decision, Rule: e.Rule, Owner: e.Owner,
+		Caller: e.Caller, CallerID: e.CallerID, Proof: e.Proof, Listener: e.Listener,
+		Method: e.Method, Host: e.Host, Port: e.Port, Path: e.Path, Protocol: e.Protocol,
+		ConfigGeneration: e.ConfigGeneration,
+	})
+}

@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync/atomic"
+)
+
+// writer is the ResponseWriter of one exchange: it counts what goes to the
+// client and hands over the connection of an upgrade whole.
+type writer struct {
+	http.ResponseWriter
+	x      *exchange
+	status int
+	bytes  atomic.Int64
+	err    error // of writing to the client
+}
+
+// WriteHeader implements [http.ResponseWriter]; 1xx may come before the status.
+func (w *writer) WriteHeader(code int) {
+	if code >= 200 || code == http.StatusSwitchingProtocols {
+		w.status = code
+		if w.x.in.ProtoMajor == 1 && w.x.in.Header.Get("Upgrade") != "" {
+			// What follows a request to upgrade was not checked as HTTP/1.
+			w.Header().Set("Connection", "close")
+		}
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *writer) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes.Add(int64(n))
+	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// Unwrap lets [http.ResponseController] reach Flush and deadlines.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack takes the connection over for an upgrade, with what the client has
+// sent ahead of the answer: ReverseProxy would drop it.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &upgradedConn{Conn: nc, prefix: buffered(rw.Reader), w: w}
+	if inner, ok := nc.(*innerConn); ok {
+		inner.guard = nil
+	} else {
+		w.x.conn.guard = nil
+	}
+	w.status = http.StatusSwitchingProtocols
+	w.x.trackUpgrade(c)
+	return c, rw, nil
+}
+
+// upgradedConn is the client's side of an upgraded connection.
+type upgradedConn struct {
+	net.Conn
+	prefix []byte
+	w      *writer
+}
+
+func (c *upgradedConn) Read(b []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(b, c.prefix)
+		c.prefix = c.prefix[n:]
+		c.w.x.body.bytes.Add(int64(n))
+		return n, nil
+	}
+	n, err := c.Conn.Read(b)
+	c.w.x.body.bytes.Add(int64(n))
+	return n, err
+}
+
+func (c *upgradedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.w.bytes.Add(int64(n))
+	return n, err
+}
+
+func (c *upgradedConn) CloseWrite() error {
+	return c.Conn.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// buffers lends the buffers that bodies are copied through.
+type buffers chan []byte
+
+const (
+	bufferSize = 32 << 10
+	bufferKeep = 64 // buffers kept for the next request
+)
+
+func newBuffers() buffers { return make(buffers, bufferKeep) }
+
+// Get implements [httputil.BufferPool].
+func (p buffers) Get() []byte {
+	select {
+	case b := <-p:
+		return b
+	default:
+		return make([]byte, bufferSize)
+	}
+}
+
+// Put implements [httputil.BufferPool].
+func (p buffers) Put(b []byte) {
+	select {
+	case p <- b:
+	default:
+	}
+}
