@@ -7,7 +7,7 @@ import (
 
 // nearest returns the candidate that a writer of word most likely meant, or "".
 func nearest(word string, candidates []string) string {
-	if len(word) < 3 {
+	if len(word) < 3 || len(word) > maxSuggest {
 		return ""
 	}
 	best, bestDistance := "", len(word)/3+1 // a third of the letters may be wrong
