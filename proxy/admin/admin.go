@@ -108,13 +108,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("X-Content-Type-Options", "nosniff")
 
 	p, ok := h.pages[r.URL.Path]
+	if !ok {
+		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path", "")
+		return
+	}
 	if !p.probe && !h.hostAllowed(r) {
 		refuse(w, http.StatusMisdirectedRequest, "admin_host", "this listener answers to an IP address or localhost only",
 			"A name that leads here may be a web page's doing. Call it by its address.")
-		return
-	}
-	if !ok {
-		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path", "GET / lists what there is.")
 		return
 	}
 	switch {

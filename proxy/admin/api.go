@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -101,10 +102,10 @@ func (h *handler) index(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(b.String()))
 }
 
-// reload loads the configuration anew: all of it or nothing.
+// reload loads the configuration anew: all of it or nothing, even if the client hangs up meanwhile.
 func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
 	h.o.Log.Info("reload asked for over admin", "remote", r.RemoteAddr)
-	if err := h.state.Reload(r.Context()); err != nil {
+	if err := h.state.Reload(context.WithoutCancel(r.Context())); err != nil {
 		writeProblem(w, problem{
 			Title: "the configuration was rejected; the former one stays in force", Status: http.StatusUnprocessableEntity,
 			Reason: "config_rejected", Detail: err.Error(),
