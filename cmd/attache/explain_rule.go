@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/inject"
+	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/proxy/policy"
+)
+
+// describe tells what the deciding rule does to a call that passes.
+func (x *explained) describe(cfg *config.Config, rule config.Rule, r *policy.Request) {
+	x.Connects = connects(cfg, rule, r)
+	x.Limits = limits(rule.Limits, rule.Action == policy.Tunnel)
+	if rule.Action == policy.Tunnel {
+		x.Answer = "unseen: the connection is passed on unopened"
+		return
+	}
+	for _, c := range rule.Attach {
+		x.Attaches = append(x.Attaches, attaches(c)...)
+		owns := c.Injector.Owns()
+		x.Removes = append(x.Removes, owns.Headers...)
+		for _, q := range owns.Query {
+			x.Removes = append(x.Removes, "?"+q)
+		}
+		for _, k := range owns.Cookies {
+			x.Removes = append(x.Removes, "cookie "+k)
+		}
+	}
+	if len(rule.Attach) > 0 {
+		x.Removes = append(x.Removes, clientCredentials(rule.Pass)...)
+	}
+	x.Removes = unique(append(x.Removes, rule.Strip...))
+	x.Answer = "passed on as it comes; masking is not built yet"
+	if len(rule.Attach) == 0 {
+		x.Answer = "passed on as it comes"
+	} else if len(rule.Callers) == 0 {
+		x.Warning = "no callers: everyone who reaches the listener is given this credential"
+	}
+}
+
+// clientCredentials are the headers that an attaching rule removes whatever it attaches, but for
+// those that pass: names.
+func clientCredentials(pass []string) []string {
+	all := []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token", "Private-Token"}
+	return slices.DeleteFunc(all, func(name string) bool {
+		return slices.ContainsFunc(pass, func(p string) bool {
+			return strings.EqualFold(strings.ReplaceAll(p, "_", "-"), name)
+		})
+	})
+}
+
+// unique drops later spellings of the same name.
+func unique(names []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, n := range names {
+		if k := strings.ToLower(n); !seen[k] {
+			seen[k] = true
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// attaches tells what a credential looks like upstream by presenting it on an empty request, with
+// "<name>" as the content of each secret. What cannot be shown that way is told by its kind.
+func attaches(c config.Credential) []string {
+	entries := map[string]secret.Entry{}
+	var marks []string
+	for _, ref := range c.Injector.Secrets() {
+		mark := "<" + string(ref) + ">"
+		marks = append(marks, mark)
+		entries[string(ref)] = secret.Entry{Current: secret.New(string(ref), 1, time.Time{}, []byte(mark))}
+	}
+	out, err := http.NewRequest(http.MethodGet, "https://host.invalid/", nil)
+	if err != nil {
+		return nil
+	}
+	if c.Injector.Inject(context.Background(), out, secret.NewSet(entries)) == nil {
+		if lines := shown(out); slices.ContainsFunc(lines, func(l string) bool {
+			return slices.ContainsFunc(marks, func(m string) bool { return strings.Contains(l, m) })
+		}) {
+			return lines
+		}
+	}
+	for _, k := range inject.Kinds() {
+		if k.Name == c.Kind {
+			return []string{k.Example}
+		}
+	}
+	return []string{c.Kind}
+}
+
+// shown lists what an injector put on a request.
+func shown(out *http.Request) []string {
+	var lines []string
+	for name, values := range out.Header {
+		for _, v := range values {
+			if b64, ok := strings.CutPrefix(v, "Basic "); ok {
+				if plain, err := base64.StdEncoding.DecodeString(b64); err == nil {
+					v = "Basic base64(" + string(plain) + ")"
+				}
+			}
+			if text, err := url.QueryUnescape(v); err == nil && strings.Contains(text, "<") && strings.Contains(v, "%3C") {
+				v = text
+			}
+			lines = append(lines, name+": "+v)
+		}
+	}
+	for pair := range strings.SplitSeq(out.URL.RawQuery, "&") {
+		if text, err := url.QueryUnescape(pair); err == nil && pair != "" {
+			lines = append(lines, "?"+text)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// connects tells where and how the upstream is reached.
+func connects(cfg *config.Config, rule config.Rule, r *policy.Request) string {
+	u := rule.Upstream
+	where := fmt.Sprintf("%s:%d", r.Host, r.Port)
+	if strings.Contains(r.Host, ":") {
+		where = fmt.Sprintf("[%s]:%d", r.Host, r.Port)
+	}
+	if u.ConnectTo != "" {
+		where = u.ConnectTo + " for " + where
+	}
+	parts := []string{where}
+	switch {
+	case rule.Action == policy.Tunnel:
+		parts = append(parts, "the client's own TLS")
+	case r.Scheme == "http" || u.Plaintext:
+		parts = append(parts, "in clear")
+	default:
+		roots := "public roots"
+		if u.CA != "" {
+			roots = u.CA
+		}
+		parts = append(parts, "TLS by "+roots)
+		if u.ServerName != "" {
+			parts = append(parts, "as "+u.ServerName)
+		}
+		if u.Peer != "" {
+			parts = append(parts, "only "+u.Peer)
+		}
+		if u.Client != "" {
+			parts = append(parts, "client certificate "+string(u.Client))
+		}
+	}
+	if rule.Action != policy.Tunnel {
+		parts = append(parts, protocolName(u.Protocol, r.Scheme))
+	}
+	if cfg.Egress.Via != "" && u.ConnectTo == "" {
+		parts = append(parts, "via "+cfg.Egress.Via)
+	}
+	if len(u.Allow) > 0 {
+		parts = append(parts, "private addresses allowed: "+strings.Join(u.Allow, " "))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func protocolName(protocol, scheme string) string {
+	switch {
+	case protocol == "http1" || protocol == "" && scheme == "http":
+		return "HTTP/1.1"
+	case protocol == "http2":
+		return "HTTP/2"
+	default:
+		return "HTTP/2 or 1.1"
+	}
+}
+
+// limits tells the limits that bound a call.
+func limits(l config.Limits, tunnel bool) string {
+	var parts []string
+	if !tunnel {
+		if l.ResponseHeader > 0 {
+			parts = append(parts, duration(l.ResponseHeader)+" to the first response byte")
+		} else {
+			parts = append(parts, "any time to the first response byte")
+		}
+		if l.RequestBody > 0 {
+			parts = append(parts, "body up to "+size(l.RequestBody))
+		} else {
+			parts = append(parts, "body unlimited")
+		}
+	}
+	if l.StreamIdle > 0 {
+		parts = append(parts, duration(l.StreamIdle)+" without a byte")
+	}
+	if l.Total > 0 {
+		parts = append(parts, duration(l.Total)+" in all")
+	}
+	if !tunnel {
+		parts = append(parts, "no retry")
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,6 @@
+// Command attache presents credentials on outgoing API calls, so that applications need not hold them.
+package main
+
+import "os"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -1,0 +1,63 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/attache-proxy/attache/cmd/internal/config"
+)
+
+// A UsageError is a fault of how the process was started or configured: exit code 2.
+type UsageError struct {
+	Err  error
+	Hint string // may be empty
+}
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the fault itself, a [config.Errors] where the configuration is at fault.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// DefaultConfig is where a configuration is looked for that nobody named: attache.yaml in the current
+// directory, then the directory /etc/attache.
+func DefaultConfig() (string, error) {
+	system := filepath.FromSlash("/etc/attache")
+	for _, path := range []string{"attache.yaml", system} {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", &UsageError{
+		Err:  fmt.Errorf("no configuration: neither ./attache.yaml nor %s exists", system),
+		Hint: "name one with --config, or see it work first: attache demo",
+	}
+}
+
+// LoadConfig loads and checks a configuration with the process's environment. An error is a
+// [UsageError]. Nothing is contacted and no secret is read.
+func LoadConfig(path, version string) (*config.Config, error) {
+	cfg, err := config.Load(path, config.Env{Getenv: os.LookupEnv, Version: version})
+	if err != nil {
+		return nil, &UsageError{Err: err}
+	}
+	return cfg, nil
+}
+
+// refuseHTTP2Debug refuses GODEBUG=http2debug=1 and 2, with which net/http logs every header, the
+// Authorization that was injected included (promise 7).
+func refuseHTTP2Debug(getenv func(string) (string, bool)) error {
+	all, _ := getenv("GODEBUG")
+	for setting := range strings.SplitSeq(all, ",") {
+		key, value, _ := strings.Cut(strings.TrimSpace(setting), "=")
+		if key == "http2debug" && value != "0" {
+			return &UsageError{
+				Err:  errors.New("GODEBUG has http2debug, which logs the credentials that Attaché attaches"),
+				Hint: "unset it",
+			}
+		}
+	}
+	return nil
+}

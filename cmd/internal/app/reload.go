@@ -1,0 +1,200 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/proxy/audit"
+)
+
+const (
+	configPoll   = 10 * time.Second       // between looks at the files without notice
+	configSettle = 100 * time.Millisecond // files unchanged for this long are taken to be whole
+	configWait   = 2 * time.Second        // at most, for files that keep changing
+	reapply      = 15 * time.Second       // at most, for the first reads of a reload's new secrets
+)
+
+// reloader is what reloads wait on.
+type reloader struct {
+	mu     sync.Mutex    // held by the one reload under way
+	tried  string        // fingerprint of the last attempt, guarded by mu
+	hup    chan struct{} // SIGHUP came
+	notice chan struct{} // a file of the configuration may have changed
+}
+
+func (r *reloader) init() {
+	r.hup, r.notice = make(chan struct{}, 1), make(chan struct{}, 1)
+}
+
+// reloads reloads whenever there is cause, until ctx ends.
+func (a *App) reloads(ctx context.Context) {
+	watched := a.config()
+	unwatch := a.watchFiles(watched)
+	defer func() { unwatch() }()
+	poll := time.NewTicker(configPoll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.reload.hup:
+			if err := a.audit.reopen(); err != nil {
+				a.log.Error("audit log cannot be reopened", "error", err)
+			}
+			_ = a.Reload(ctx)
+			a.store.Refresh(ctx)
+		case <-a.reload.notice:
+			a.reloadChanged(ctx)
+		case <-poll.C:
+			a.reloadChanged(ctx)
+		}
+		if now := a.config(); now != watched {
+			unwatch()
+			watched, unwatch = now, a.watchFiles(now)
+		}
+	}
+}
+
+// watchFiles asks for notices of changes to what a configuration was read from. A new file beside
+// them gives none: the poll finds it.
+func (a *App) watchFiles(cfg *config.Config) (stop func()) {
+	paths := append([]string{a.path}, cfg.Files...)
+	paths = append(paths, named(cfg)...)
+	return a.dirs.Watch(paths, func() { nudge(a.reload.notice) })
+}
+
+// reloadChanged reloads if the files differ from those of the last attempt, once they have settled:
+// half a file may be valid and mean something else.
+func (a *App) reloadChanged(ctx context.Context) {
+	print := func() string { return fingerprint(a.path) + fingerprint(named(a.config())...) }
+	a.reload.mu.Lock()
+	tried := a.reload.tried
+	a.reload.mu.Unlock()
+	if tried == "" {
+		a.mu.Lock()
+		tried = a.now.fingerprint
+		a.mu.Unlock()
+	}
+	seen := print()
+	if seen == tried {
+		return
+	}
+	limit := time.Now().Add(configWait)
+	for time.Now().Before(limit) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(configSettle):
+		}
+		next := print()
+		if next == seen {
+			break
+		}
+		seen = next
+	}
+	_ = a.Reload(ctx) // told of in log, audit, metrics and admin
+}
+
+// Reload loads the configuration anew and puts all of it in force, or nothing: an error says why and
+// leaves the former one serving. It implements admin.State.
+func (a *App) Reload(ctx context.Context) error {
+	a.reload.mu.Lock()
+	defer a.reload.mu.Unlock()
+	if a.draining.Load() {
+		return errors.New("shutting down")
+	}
+	a.reload.tried = fingerprint(a.path) + fingerprint(named(a.config())...)
+	next, err := a.load()
+	if err == nil {
+		err = a.adopt(next)
+	}
+	if err == nil {
+		return nil
+	}
+	a.mu.Lock()
+	a.now.lastError = err.Error()
+	generation := a.now.generation
+	a.mu.Unlock()
+	a.log.Error("configuration rejected, the former one serves on", "error", err)
+	a.record(audit.Event{Type: audit.ConfigRejected, ConfigGeneration: generation, Detail: oneLine(err.Error())})
+	return err
+}
+
+// adopt does everything that can fail first, and then what cannot.
+func (a *App) adopt(next *built) error {
+	a.mu.Lock()
+	old, have := a.now.cfg, a.now.listeners
+	a.mu.Unlock()
+	if err := needsRestart(old, next.cfg); err != nil {
+		return err
+	}
+	all, opened, gone, err := openListeners(a.ctx, listenSpecs(next.cfg.Listen), have)
+	if err != nil {
+		return err
+	}
+	added, err := a.ca.Permit(append(next.cfg.Policy.InterceptedHosts(), next.cfg.CA.Permit...))
+	if changed := next.cfg.Audit.File != old.Audit.File || next.cfg.Audit.Refuse != old.Audit.Refuse; err == nil && changed {
+		err = a.openAudit(next.cfg.Audit)
+	}
+	if err != nil {
+		closeAll(opened)
+		return err
+	}
+	// The new secrets must not meet the old rules, nor the old secrets the new rules: hold what the
+	// store gives until the configuration is published with it.
+	a.mu.Lock()
+	a.now.hold = true
+	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(a.ctx, reapply)
+	a.store.Apply(ctx, secretSpecs(next.cfg))
+	cancel()
+	a.own.Store(newOwnAddrs(all))
+	generation := a.putInForce(next, all)
+	a.reload.tried = next.fingerprint
+	a.metrics.Configure(metricNames(next.cfg))
+	for _, l := range opened {
+		a.serve(l)
+	}
+	for _, l := range gone {
+		a.retire(l)
+	}
+	if added {
+		a.log.Warn("the CA has a new generation: clients of the added hosts must read the CA file again", "publish", next.cfg.CA.Publish)
+	}
+	a.log.Info("configuration in force", "generation", generation, "rules", len(next.cfg.Rules), "secrets", len(next.cfg.Secrets))
+	a.warn(next.cfg)
+	a.record(audit.Event{Type: audit.ConfigReloaded, ConfigGeneration: generation})
+	return nil
+}
+
+// warn logs what the configuration's author should look at.
+func (a *App) warn(cfg *config.Config) {
+	for _, w := range cfg.Warnings {
+		a.log.Warn("configuration", "warning", w.Message, "file", w.File, "line", w.Line, "hint", w.Hint)
+	}
+}
+
+// needsRestart refuses what cannot be changed while serving.
+func needsRestart(old, next *config.Config) error {
+	var keys []string
+	o, n := old.CA, next.CA
+	if o.Publish != n.Publish || o.State != n.State || o.Unconstrained != n.Unconstrained || o.Cert != n.Cert || o.Key != n.Key {
+		keys = append(keys, "ca")
+	}
+	if ol, nl := old.Limits, next.Limits; ol.Connections != nl.Connections || ol.HeaderBytes != nl.HeaderBytes ||
+		ol.HeaderRead != nl.HeaderRead || ol.Handshake != nl.Handshake || ol.Idle != nl.Idle || ol.Streams != nl.Streams {
+		keys = append(keys, "limits of client connections (connections, header_bytes, header_read, handshake, idle, streams)")
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: a change needs a restart", strings.Join(keys, ", "))
+}
+
+// oneLine is text as one line, for the audit.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -1,0 +1,63 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+
+	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/watcher"
+)
+
+// secretSpecs are the secrets of a configuration as the store keeps them.
+func secretSpecs(cfg *config.Config) []watcher.Spec {
+	specs := make([]watcher.Spec, len(cfg.Secrets))
+	for i, s := range cfg.Secrets {
+		specs[i] = watcher.Spec{
+			Name: s.Name, Source: s.Source, Field: s.Field, Optional: s.Optional,
+			Owner: s.Owner, Poll: s.Poll, Key: s.Key,
+		}
+	}
+	return specs
+}
+
+// Resolve reads every secret of a configuration once and tells how that went. It keeps nothing.
+func Resolve(ctx context.Context, cfg *config.Config) []watcher.Status {
+	store := watcher.New(watcher.Options{})
+	defer store.Close()
+	store.Apply(ctx, secretSpecs(cfg))
+	return store.Status()
+}
+
+// onSet puts a new version of a secret in force.
+func (a *App) onSet(set *secret.Set) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.now.set = set
+	switch {
+	case a.now.hold: // published with the configuration that is about to follow
+	case a.now.clientsDiffer(set):
+		a.publishLocked() // a client certificate is part of a connection pool's identity
+	default:
+		a.live.SetSecrets(set)
+	}
+}
+
+// publishLocked puts what was last built in force with the newest secrets. App.mu is held.
+func (a *App) publishLocked() {
+	a.now.connect(a.pool, a.now.set, a.log)
+	a.live.Publish(a.now.snapshot(a.now.generation, a.now.set))
+	a.pool.Retain(a.now.upstreams())
+}
+
+// verifyToken compares hashes, so that neither content nor length shows in the time it takes. A
+// missing secret and an empty token verify nothing.
+func verifyToken(set *secret.Set, name secret.Ref, presented string) bool {
+	v, err := set.Lookup(name)
+	if err != nil || v.Reveal() == "" {
+		return false
+	}
+	want, got := sha256.Sum256([]byte(v.Reveal())), sha256.Sum256([]byte(presented))
+	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
+}

@@ -1,0 +1,228 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/proxy"
+	"github.com/attache-proxy/attache/proxy/admin"
+	"github.com/attache-proxy/attache/proxy/audit"
+	"github.com/attache-proxy/attache/proxy/dial"
+	"github.com/attache-proxy/attache/proxy/mitm"
+	"github.com/attache-proxy/attache/watcher"
+	"github.com/attache-proxy/attache/watcher/dirwatch"
+)
+
+// firstReads is how long listening waits for the first reads of the secrets, so that usually the
+// first request finds them. Reads that take longer go on while requests are answered 503.
+const firstReads = 100 * time.Millisecond
+
+// start brings everything up in order. What it has started when it fails, stop takes down.
+func (a *App) start() error {
+	cfg := a.now.cfg
+	if err := a.openAudit(cfg.Audit); err != nil {
+		return &UsageError{Err: err}
+	}
+	if a.o.Process {
+		harden(a.log)
+	}
+	a.recent = audit.NewRecent(200)
+	a.metrics = admin.NewMetrics(a.o.Version, a.gauges())
+	a.sinks = sinks{&a.audit, a.metrics, a.recent}
+	if a.o.Sink != nil {
+		a.sinks = append(a.sinks, a.o.Sink)
+	}
+	a.metrics.Configure(metricNames(cfg))
+	a.dirs = dirwatch.New(dirwatch.Options{Log: a.log})
+	a.pool = dial.NewPool(dial.Options{Log: a.log, Own: a.isOwn})
+	a.store = watcher.New(watcher.Options{Log: a.log, OnSet: a.onSet, OnChange: a.onChange})
+	applied := make(chan struct{})
+	a.working.Go(func() {
+		defer close(applied)
+		a.store.Apply(a.ctx, secretSpecs(cfg))
+	})
+	if err := a.openCA(cfg); err != nil {
+		return &UsageError{Err: fmt.Errorf("ca: %w", err)}
+	}
+	all, _, _, err := openListeners(a.ctx, listenSpecs(cfg.Listen), nil)
+	if err != nil {
+		return err
+	}
+	a.own.Store(newOwnAddrs(all))
+	select {
+	case <-applied:
+	case <-time.After(firstReads):
+	}
+	a.proxy = proxy.New(&a.live, a.proxyOptions(cfg.Limits))
+	a.putInForce(a.now.built, all)
+	for _, l := range all {
+		a.serve(l)
+	}
+	a.working.Go(func() { a.reloads(a.ctx) })
+	a.working.Go(func() {
+		if err := a.ca.Run(a.ctx); err != nil && a.ctx.Err() == nil {
+			a.log.Error("the CA is no longer renewed", "error", err)
+		}
+	})
+	a.warn(cfg)
+	a.record(audit.Event{Type: audit.Started, ConfigGeneration: 1, Detail: "version " + a.o.Version})
+	close(a.ready)
+	return nil
+}
+
+// putInForce publishes b with the newest secrets and counts it as a new generation.
+func (a *App) putInForce(b *built, listeners []*listener) (generation uint64) {
+	set := a.store.Set()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.now.set == nil {
+		a.now.set = set
+	}
+	a.now.built, a.now.listeners = b, listeners
+	a.now.generation++
+	a.now.loaded, a.now.lastError, a.now.hold = time.Now(), "", false
+	a.publishLocked()
+	return a.now.generation
+}
+
+func (a *App) openAudit(c config.Audit) error {
+	if c.File == "" {
+		return a.audit.replace(nil)
+	}
+	log, err := audit.NewLog(c.File, a.o.Stdout, audit.LogOptions{Refuse: c.Refuse, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("audit.file: %w", err)
+	}
+	return a.audit.replace(log)
+}
+
+func (a *App) openCA(cfg *config.Config) (err error) {
+	a.ca, err = mitm.New(mitm.Options{
+		Publish: cfg.CA.Publish, State: cfg.CA.State, Permit: cfg.CA.Permit,
+		Unconstrained: cfg.CA.Unconstrained, CertFile: cfg.CA.Cert, KeyFile: cfg.CA.Key, Log: a.log,
+		OnGeneration: func(g mitm.Generation) {
+			a.record(audit.Event{Type: audit.CAGeneration, Detail: "generation " + g.ID + ", until " + g.NotAfter.UTC().Format(time.DateOnly)})
+		},
+	}, caHosts(cfg))
+	return err
+}
+
+func (a *App) proxyOptions(l config.Limits) proxy.Options {
+	return proxy.Options{
+		Log: a.log, Sinks: a.sinks, AuditFull: a.audit.full, Leaf: a.ca.Leaf,
+		Server: proxy.ServerLimits{
+			Connections: l.Connections, HeaderBytes: l.HeaderBytes, HeaderRead: l.HeaderRead,
+			Handshake: l.Handshake, Idle: l.Idle, Streams: l.Streams,
+		},
+	}
+}
+
+// metricNames are the configured names that metrics may use as label values.
+func metricNames(cfg *config.Config) admin.Names {
+	n := admin.Names{Credentials: map[string]string{}, Reasons: map[string]string{}}
+	for _, r := range cfg.Rules {
+		n.Rules = append(n.Rules, r.ID)
+		for _, c := range r.Attach {
+			n.Credentials[c.Name] = c.Kind
+		}
+	}
+	callers := map[string]bool{}
+	for _, c := range cfg.Callers {
+		callers[c.Name] = true
+	}
+	n.Callers = slices.Sorted(maps.Keys(callers))
+	for _, s := range cfg.Secrets {
+		n.Secrets = append(n.Secrets, s.Name)
+	}
+	for _, r := range proxy.Reasons() {
+		n.Reasons[r.Code] = string(r.Fault)
+	}
+	return n
+}
+
+func (a *App) gauges() admin.Gauges {
+	return admin.Gauges{
+		InFlight:         func() int64 { return a.proxy.InFlight() },
+		Tunnels:          func() int64 { return a.proxy.Tunnels() },
+		LeafCertificates: func() uint64 { return a.ca.Minted() },
+		AuditDropped:     a.audit.dropped,
+		CAExpiry:         a.caExpiry,
+		ConfigGeneration: func() uint64 { return a.Config().Generation },
+		ConfigOK:         func() bool { return a.Config().LastError == "" },
+		Secrets:          a.secretGauges,
+	}
+}
+
+// caExpiry is when the newest generation expires.
+func (a *App) caExpiry() time.Time {
+	gens := a.ca.Generations()
+	if len(gens) == 0 {
+		return time.Time{}
+	}
+	return gens[len(gens)-1].NotAfter
+}
+
+func (a *App) secretGauges() []admin.SecretGauge {
+	var all []admin.SecretGauge
+	for _, s := range a.store.Status() {
+		all = append(all, admin.SecretGauge{
+			Name: s.Name, Generation: s.Generation, Stale: s.State == watcher.Stale, LastSuccess: s.LastSuccess,
+		})
+	}
+	return all
+}
+
+// stop takes down what start brought up, in the order that loses nothing: no longer ready, requests
+// under way, listeners, what works in the background, and the audit log last.
+func (a *App) stop() {
+	a.draining.Store(true)
+	if a.proxy != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), a.config().Shutdown)
+		if err := a.proxy.Shutdown(ctx); err != nil {
+			a.log.Warn("not all that was under way could finish", "error", err)
+		}
+		cancel()
+	}
+	a.closeListeners()
+	a.cancel()
+	a.serving.Wait()
+	a.working.Wait()
+	if a.store != nil {
+		_ = a.store.Close()
+	}
+	if a.dirs != nil {
+		_ = a.dirs.Close()
+	}
+	if a.pool != nil {
+		a.pool.Close()
+	}
+	if a.sinks != nil {
+		a.record(audit.Event{Type: audit.Stopped})
+	}
+	if err := a.audit.replace(nil); err != nil {
+		a.log.Warn("the audit log's end may be missing", "error", err)
+	}
+	a.log.Info("stopped")
+}
+
+// closeListeners closes every listener; admin answers under way get a second.
+func (a *App) closeListeners() {
+	a.mu.Lock()
+	all := a.now.listeners
+	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), time.Second)
+	defer cancel()
+	for _, l := range all {
+		l.retired.Store(true)
+		if l.server != nil {
+			if l.server.Shutdown(ctx) != nil {
+				l.server.Close()
+			}
+		}
+		l.Close()
+	}
+}
