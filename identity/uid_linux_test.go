@@ -206,6 +206,38 @@ func TestUIDOfAClosedClientIsUnknown(t *testing.T) {
 	}
 }
 
+// A client leaves a request behind and hangs up, and another's connection gets its port: the
+// request is not the other's.
+func TestUIDOfTheNextOnTheSamePort(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, first := connect(t, l, "tcp4", l.Addr().String())
+	_ = client.(*net.TCPConn).SetLinger(0) // no TIME_WAIT
+	client.Close()
+	_, _ = first.Read(make([]byte, 1)) // until the reset has come
+	d := net.Dialer{LocalAddr: client.LocalAddr()}
+	next, err := d.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	second, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	a := withUIDs(t)
+	if o := a.Observe(conn(second)); !o.hasUID {
+		t.Error("no uid of the one that is there")
+	}
+	if o := a.Observe(conn(first)); o.hasUID {
+		t.Error("the one that is gone has the uid of the next")
+	}
+}
+
 func TestUIDIsLookedUpOnlyIfAsked(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -215,6 +215,19 @@ func TestManyNamesAreBounded(t *testing.T) {
 	}
 }
 
+// A count that began before a reload does not bring back what the reload dropped.
+func TestForgottenSeriesStayForgotten(t *testing.T) {
+	m := NewMetrics("v1", Gauges{})
+	m.Configure(names())
+	former := m.table.Load()
+	m.Configure(Names{})
+	var s series
+	m.makeSeries(former, &s, m.clientCredentials, "stripe")
+	if _, ok := samples(t, m)["attache_client_credentials_total{rule=stripe}"]; ok || s.Load() != nil {
+		t.Error("it came back")
+	}
+}
+
 func TestGauges(t *testing.T) {
 	got := samples(t, NewMetrics("v9", allGauges()))
 	for key, want := range map[string]float64{

@@ -94,7 +94,6 @@ type ruleSeries struct {
 }
 
 type callerSeries struct {
-	caller   int
 	requests [nDecisions][nClasses]series
 }
 
