@@ -18,7 +18,7 @@ type document struct {
 	Rules       []*ruleSpec                `json:"rules,omitempty" empty:"ok" jsonschema:"what may be called. They are tried in order, over files in the order of their names; the first whose host, query, method, path and caller match decides"`
 	Unmatched   *unmatchedSpec             `json:"unmatched,omitempty" jsonschema:"what becomes of hosts that no rule names: deny, or observe_until" default:"deny"`
 	Egress      egressSpec                 `json:"egress,omitzero" empty:"ok" jsonschema:"the way out, for all calls"`
-	Limits      limitsSpec                 `json:"limits,omitzero" empty:"ok" jsonschema:"bounds on what clients and upstreams can take"`
+	Limits      limitsSpec                 `json:"limits,omitzero" empty:"ok" jsonschema:"bounds on what clients and upstreams can take; a rule may have its own. The defaults let long LLM calls, uploads of a GiB and streams of a day live"`
 	Audit       auditSpec                  `json:"audit,omitzero" empty:"ok" jsonschema:"the audit log, one JSON object a line"`
 	Tests       []*testSpec                `json:"tests,omitempty" empty:"ok" jsonschema:"calls and what must become of them; check runs them"`
 }
@@ -95,7 +95,7 @@ type ruleSpec struct {
 	Upstream       upstreamSpec      `json:"upstream,omitzero" jsonschema:"how its hosts are reached"`
 	AllowPlaintext bool              `json:"allow_plaintext,omitempty" jsonschema:"true: the credential may go in clear, to loopback addresses and unix sockets only" default:"false"`
 	Upgrades       []string          `json:"upgrades,omitempty" jsonschema:"protocols that requests may upgrade to, beside websocket" example:"spdy/3.1"`
-	Limits         ruleLimitsSpec    `json:"limits,omitzero" jsonschema:"limits of its own"`
+	Limits         ruleLimitsSpec    `json:"limits,omitzero" jsonschema:"limits of its own, in place of those of the whole proxy"`
 }
 
 type upstreamSpec struct {

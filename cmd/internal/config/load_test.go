@@ -153,6 +153,15 @@ func goodFiles(t *testing.T) []file {
 	return files
 }
 
+// The examples mean something to the product, too.
+func TestGoodConfigurationsLoadWithEveryKindOfTheProduct(t *testing.T) {
+	for _, f := range goodFiles(t) {
+		if _, err := Load(f.path, testEnv()); err != nil {
+			t.Errorf("%s: %v", f.name, err)
+		}
+	}
+}
+
 func TestGoodConfigurations(t *testing.T) {
 	for _, f := range goodFiles(t) {
 		t.Run(f.name, func(t *testing.T) {

@@ -33,7 +33,7 @@ func sections() []block {
 				}
 				break
 			}
-			if t.Kind() == reflect.Struct && len(structureOf(t).fields) > 0 {
+			if t.Kind() == reflect.Struct && (len(structureOf(t).fields) > 0 || structureOf(t).chosen != nil) {
 				inner = append(inner, block{strings.TrimPrefix(all[i].path+"."+path, "."), f.doc, t})
 			}
 		}
