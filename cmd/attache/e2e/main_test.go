@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	// What the binary is made of, so that go test does not reuse a result
+	// from before a change.
+	_ "github.com/attache-proxy/attache/cmd/internal/app"
 )
 
 // Environment variables that these tests read.
