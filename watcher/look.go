@@ -1,0 +1,243 @@
+package watcher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/attache-proxy/attache/inject/secret"
+)
+
+const (
+	readLimit  = 5 * time.Second // of one look
+	mostReads  = 5               // until two agree
+	firstPause = 10 * time.Millisecond
+)
+
+// keepTime starts the goroutine that looks when it is time, once.
+func (s *Store) keepTime() {
+	s.mu.Lock()
+	running := s.running
+	s.running = true
+	s.mu.Unlock()
+	if !running {
+		s.start(s.run)
+	}
+}
+
+func (s *Store) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		files, others, wait := s.due(time.Now())
+		// Apart, so that a slow store holds up no file.
+		for _, due := range [][]*kept{files, others} {
+			if len(due) > 0 {
+				s.start(func() { s.round(due) })
+			}
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+	}
+}
+
+// due returns what must be looked at now, and how long until something else must.
+func (s *Store) due(now time.Time) (files, others []*kept, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait = time.Hour
+	for _, k := range s.kept {
+		left := k.next.Sub(now)
+		switch {
+		case k.busy:
+			continue
+		case left > 0 && !k.noticed:
+			wait = min(wait, left)
+			continue
+		case len(k.paths) > 0:
+			files = append(files, k)
+		default:
+			others = append(others, k)
+		}
+		k.busy, k.noticed = true, false
+	}
+	return files, others, wait
+}
+
+// round looks at what due found.
+func (s *Store) round(ks []*kept) {
+	s.take(ks, s.look(s.ctx, ks))
+	s.mu.Lock()
+	for _, k := range ks {
+		k.busy = false
+	}
+	s.mu.Unlock()
+	s.poke()
+}
+
+// look reads each of ks once, all at the same time.
+func (s *Store) look(ctx context.Context, ks []*kept) []outcome {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	outcomes := make([]outcome, len(ks))
+	var wg sync.WaitGroup
+	for i, k := range ks {
+		wg.Go(func() { outcomes[i] = s.lookAt(ctx, k) })
+	}
+	wg.Wait()
+	return outcomes
+}
+
+// lookAt waits for a look under way at the same secret, then reads. It returns
+// when ctx ends, even if the source does not: a hung file system ends no read.
+// The gate stays shut then, so that no further reads pile up.
+func (s *Store) lookAt(ctx context.Context, k *kept) outcome {
+	late := outcome{err: errors.New("no answer in time")}
+	select {
+	case k.gate <- struct{}{}:
+	case <-ctx.Done():
+		return late
+	}
+	done := make(chan outcome, 1)
+	started := s.start(func() {
+		defer func() { <-k.gate }()
+		k.looks++
+		look := k.looks
+		text, err := k.read(ctx)
+		done <- outcome{look, text, err}
+	})
+	if !started {
+		<-k.gate
+		return late
+	}
+	select {
+	case o := <-done:
+		return o
+	case <-ctx.Done():
+		return late
+	}
+}
+
+// read returns the usable content, from two reads that agree where someone may
+// be writing meanwhile.
+func (k *kept) read(ctx context.Context) ([]byte, error) {
+	raw, err := k.source.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(k.paths) > 0 {
+		if raw, err = k.agree(ctx, raw); err != nil {
+			return nil, err
+		}
+	}
+	return content(raw, k.field)
+}
+
+// agree reads on until two reads in a row give the same.
+func (k *kept) agree(ctx context.Context, raw []byte) ([]byte, error) {
+	pause := firstPause
+	for range mostReads {
+		next, err := k.source.Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		same := bytes.Equal(raw, next)
+		if raw = next; same {
+			return raw, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+			pause *= 2
+		}
+	}
+	return nil, errors.New("changes with every read")
+}
+
+// take puts outcomes in force and tells of them.
+func (s *Store) take(ks []*kept, outcomes []outcome) {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	now := time.Now()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	var changes []report
+	publish := false
+	for i, k := range ks {
+		before, reason := k.entry(), k.reason
+		if result := k.settle(outcomes[i], now); result != "" && s.kept[k.spec.Name] == k {
+			changes = append(changes, report{Change{k.status(), result}, reason == k.reason})
+			publish = publish || k.entry() != before
+		}
+	}
+	var set *secret.Set
+	if publish {
+		set = s.compose()
+	}
+	s.mu.Unlock()
+	s.publish(set, changes)
+	s.poke()
+}
+
+// compose makes the Set of what is kept. It is called with mu held.
+func (s *Store) compose() *secret.Set {
+	entries := make(map[string]secret.Entry, len(s.kept))
+	for name, k := range s.kept {
+		entries[name] = k.entry()
+	}
+	return secret.NewSet(entries)
+}
+
+// report is a Change to be told. An error that is as before is told to the
+// callback, which counts, and not to people.
+type report struct {
+	Change
+	known bool
+}
+
+// publish tells of a new Set, if there is one, then of the changes. It is
+// called with taking held and mu not.
+func (s *Store) publish(set *secret.Set, changes []report) {
+	if set != nil {
+		s.set.Store(set)
+		if s.opt.OnSet != nil {
+			s.opt.OnSet(set)
+		}
+	}
+	for _, c := range changes {
+		s.logChange(c)
+		if s.opt.OnChange != nil {
+			s.opt.OnChange(c.Change)
+		}
+	}
+}
+
+func (s *Store) logChange(c report) {
+	attrs := []any{
+		slog.String("secret", c.Name), slog.String("source", c.Source), slog.String("state", string(c.State)),
+		slog.Uint64("generation", c.Generation),
+	}
+	switch {
+	case c.Result == "rotated":
+		s.log.Info("secret has a new version", attrs...)
+	case c.Result == "unchanged":
+		s.log.Info("secret can be read again", attrs...)
+	case c.known:
+		s.log.Debug("secret still cannot be used", append(attrs, slog.String("reason", c.Reason))...)
+	default:
+		s.log.Warn("secret cannot be used", append(attrs, slog.String("reason", c.Reason))...)
+	}
+}
