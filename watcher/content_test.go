@@ -3,6 +3,7 @@ package watcher
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -189,7 +190,10 @@ func FuzzField(f *testing.F) {
 		if field == "" || len(doc) > 1<<10 {
 			return
 		}
+		// A parser that does not end is as bad as one that panics.
+		watch := time.AfterFunc(10*time.Second, func() { panic(fmt.Sprintf("no end to %q of %q", field, doc)) })
 		text, err := member(doc, field)
+		watch.Stop()
 		if err != nil {
 			// Only our own words and the field's name.
 			rest := strings.TrimPrefix(err.Error(), "field ")
