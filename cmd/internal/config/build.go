@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -100,10 +101,11 @@ func (b *builder) define(names map[string]*node, noun string, key *node) bool {
 	}
 	names[name] = key
 	switch {
-	case !plainName(name):
-		b.fail(key, nameHint, "%s: not a name", noun)
-	case !validName(name):
+	case validName(name):
+	case plainName(name):
 		b.fail(key, nameHint, "%s %q: not a name", noun, name)
+	default:
+		b.fail(key, nameHint, "%s: not a name", noun)
 	}
 	return true
 }
@@ -113,12 +115,12 @@ func defined(names map[string]*node) []string { return slices.Sorted(maps.Keys(n
 
 // undefined reports a name that stands for nothing.
 func (b *builder) undefined(n *node, noun, name string, names map[string]*node) {
+	hint := perhaps(name, defined(names))
 	if !plainName(name) {
 		// Whoever pastes a key where its name belongs must not find it in a log.
-		b.fail(n, "define it, and write its name here", "not the name of a %s", noun)
+		b.fail(n, cmp.Or(hint, "define it, and write its name here"), "not the name of a %s", noun)
 		return
 	}
-	hint := perhaps(name, defined(names))
 	if hint == "" && len(names) == 0 {
 		hint = "there are none"
 	}

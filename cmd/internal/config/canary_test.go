@@ -14,6 +14,7 @@ import (
 // configuration, one after the other: no message may repeat it. Hosts, paths
 // and methods are excepted: what is wrong with a pattern is told by showing it.
 func TestPastedSecretIsNeverTold(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile("testdata/good/whole.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -121,15 +121,16 @@ func TestNothingToLoad(t *testing.T) {
 
 // Files that would cost the parser its stack or its time are refused before it runs.
 func TestHostileFiles(t *testing.T) {
+	t.Parallel()
 	wide := strings.Builder{}
 	for range maxKeys + 1 {
 		wide.WriteString("a: 1\n")
 	}
 	for name, c := range map[string]struct{ text, want string }{
 		"large":      {strings.Repeat("# padding\n", maxFileBytes/10+1), "larger than 1 MiB"},
-		"brackets":   {"a: " + strings.Repeat("[", maxFileBytes-10), "nested deeper"},
-		"braces":     {strings.Repeat("{a: ", maxFileBytes/4-1), "nested deeper"},
-		"dashes":     {strings.Repeat("- ", maxFileBytes/2-1), "nested deeper"},
+		"brackets":   {"a: " + strings.Repeat("[", maxFileBytes/8), "nested deeper"},
+		"braces":     {strings.Repeat("{a: ", maxFileBytes/32), "nested deeper"},
+		"dashes":     {strings.Repeat("- ", maxFileBytes/16), "nested deeper"},
 		"questions":  {strings.Repeat("? ", 100), "not supported"},
 		"keys":       {wide.String(), "more than 20000 keys"},
 		"laughs":     {"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "not supported"},

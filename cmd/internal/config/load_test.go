@@ -279,6 +279,19 @@ rules:
 	}
 }
 
+// A name that has digits in it is a name, although one that is not defined is
+// not repeated.
+func TestNamesWithDates(t *testing.T) {
+	cfg := loadText(t, `version: 1
+secrets: {stripe-key-2026-11-03-prod: {file: /a}}
+callers: {checkout-2026-11-03-prod: {uid: 1}}
+rules: [{id: stripe-2026-11-03-for-checkout, hosts: a.example, callers: checkout-2026-11-03-prod, attach: {bearer: stripe-key-2026-11-03-prod}}]
+`)
+	if len(cfg.Warnings) > 0 {
+		t.Errorf("warnings %v", cfg.Warnings)
+	}
+}
+
 // What a variable holds is data: it cannot bring structure or further variables.
 func TestVariablesAreNotYAML(t *testing.T) {
 	env := testEnv()
