@@ -230,7 +230,7 @@ const [host, port] = process.env.PROXY.split(":");
 http.request({ host, port, method: "CONNECT", path: "api.test:443" })
   .on("connect", (res, socket) => {
     const secure = tls.connect({ socket, servername: "api.test" }, () => {
-      const req = https.request({ host: "api.test", path: "/v1/charges", method: "POST", createConnection: () => secure }, r => {
+      const req = https.request({ host: "api.test", port: 443, defaultPort: 443, path: "/v1/charges", method: "POST", createConnection: () => secure }, r => {
         let text = r.statusCode + " ";
         r.on("data", d => text += d).on("end", () => { process.stdout.write(text); secure.end(); });
       });

@@ -56,7 +56,7 @@ func TestConfigReloadBroken(t *testing.T) {
 	}
 	for _, broken := range []string{
 		"rules: [", "ruless: []\n", oneRule + "  - {id: api, hosts: api.test, deny: true}\n", // an id twice
-		strings.Replace(oneRule, "bearer: key", "bearer: nokey", 1), "",
+		strings.Replace(oneRule, "bearer: key", "bearer: nokey", 1), "version: 2\n",
 	} {
 		s.reconfigure(broken, siteVars(up))
 		s.reload()
@@ -101,15 +101,16 @@ func TestShutdownUnderLoad(t *testing.T) {
 	var inFlight sync.WaitGroup
 	release := make(chan struct{})
 	up := newSite(t, siteOptions{Names: []string{"api.test", "pass.test"}, Handler: func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/endless" {
+		switch r.URL.Path {
+		case "/endless":
 			_ = http.NewResponseController(w).Flush()
 			inFlight.Done()
 			<-r.Context().Done()
-			return
+		case "/slow":
+			inFlight.Done()
+			<-release
+			who(w, r)
 		}
-		inFlight.Done()
-		<-release
-		who(w, r)
 	}})
 	s := serve(t, serveOptions{Vars: siteVars(up), Secrets: map[string]string{"key": newCanary()}, Config: `
 limits: {shutdown_grace: 3s}` + oneRule + `
@@ -131,6 +132,7 @@ limits: {shutdown_grace: 3s}` + oneRule + `
 	}
 	endless := s.tunnel("api.test").send(crlf("GET /endless HTTP/1.1", "Host: api.test"))
 	idle := s.tunnel("api.test")
+	idle.send(crlf("GET / HTTP/1.1", "Host: api.test")).response(http.MethodGet).fine(t)
 	passed := s.dial()
 	passed.connect("pass.test:443", "").fine(t)
 	cfg := tlsFor("pass.test")

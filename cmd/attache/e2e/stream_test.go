@@ -116,6 +116,9 @@ func TestExpectContinue(t *testing.T) {
 		t.Errorf("the upstream got the body %q", a.body)
 	}
 	attached(t, up, key)
+	// Neither an upstream's refusal nor our own waits for a body that the
+	// client sends only when it is asked to.
+	s.raw("api.test", crlf("TRACE / HTTP/1.1", "Host: api.test", "Expect: 100-continue", "Content-Length: 5")).refused(t, http.StatusMethodNotAllowed, "method_unsupported")
 	w = s.tunnel("api.test")
 	a := w.send(crlf("POST /no HTTP/1.1", "Host: api.test", "Expect: 100-continue", "Content-Length: 5")).response(http.MethodPost)
 	if a.StatusCode != http.StatusExpectationFailed {
