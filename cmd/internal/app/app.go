@@ -55,7 +55,9 @@ type App struct {
 
 	own      atomic.Pointer[ownAddrs]
 	ready    chan struct{} // closed once the listeners accept
-	fatal    chan error    // a listener died
+	applied  chan struct{} // closed once every secret has been tried
+	started  atomic.Bool
+	fatal    chan error // a listener died
 	draining atomic.Bool
 	reload   reloader
 	looks    looks
@@ -95,7 +97,7 @@ func New(path string, o Options) (*App, error) {
 	if err := refuseHTTP2Debug(o.Getenv); err != nil {
 		return nil, err
 	}
-	a := &App{path: path, o: o, log: o.Log, ready: make(chan struct{}), fatal: make(chan error, 1)}
+	a := &App{path: path, o: o, log: o.Log, ready: make(chan struct{}), applied: make(chan struct{}), fatal: make(chan error, 1)}
 	a.reload.init()
 	b, err := a.load()
 	if err != nil {
@@ -130,10 +132,22 @@ func (a *App) Addr(name string) net.Addr {
 // CAPEM holds the roots that clients must trust. It may be called once [App.Ready] is closed.
 func (a *App) CAPEM() []byte { return a.ca.CAPEM() }
 
-// Started reports whether every secret that is not optional has been read once. It may be called
-// once [App.Ready] is closed.
+// Started reports whether every secret that is not optional has been there once. What a reload adds
+// later does not take it back: one missing secret must not take a pod out. It may be called once
+// [App.Ready] is closed.
 func (a *App) Started() bool {
+	if a.started.Load() {
+		return true
+	}
+	select {
+	case <-a.applied:
+	default:
+		return false // the store knows of no secret yet
+	}
 	warm, _ := a.store.Warm()
+	if warm {
+		a.started.Store(true)
+	}
 	return warm
 }
 

@@ -83,6 +83,12 @@ func (e *events) types() []audit.Type {
 // launch runs an App on config, in which @dir and @site are replaced.
 func launch(t *testing.T, s *site, config string, files map[string]string) *running {
 	t.Helper()
+	return launchPrepared(t, s, config, files, func(*App) {})
+}
+
+// launchPrepared is launch with a look at the App before it runs.
+func launchPrepared(t *testing.T, s *site, config string, files map[string]string, prepare func(*App)) *running {
+	t.Helper()
 	r := &running{t: t, dir: t.TempDir(), done: make(chan error, 1)}
 	if s != nil {
 		r.write("site.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
@@ -99,6 +105,7 @@ func launch(t *testing.T, s *site, config string, files map[string]string) *runn
 		t.Fatal(err)
 	}
 	r.App = a
+	prepare(a)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
 	go func() { r.done <- a.Run(ctx) }()
@@ -242,15 +249,47 @@ func TestMissingSecretDoesNotHoldUpListening(t *testing.T) {
 	}
 }
 
+// slowSource answers when released.
+type slowSource struct{ release chan struct{} }
+
+func (s slowSource) Read(ctx context.Context) ([]byte, error) {
+	select {
+	case <-s.release:
+		return []byte("made-up-key-one"), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+func (slowSource) Paths() []string  { return nil }
+func (slowSource) Describe() string { return "slow" }
+
+func TestSlowSecretDoesNotHoldUpListening(t *testing.T) {
+	s, src := newSite(t, nil), slowSource{make(chan struct{})}
+	r := launchPrepared(t, s, basic, nil, func(a *App) { a.now.cfg.Secrets[0].Source = src })
+	admin := "http://" + r.Addr("admin").String()
+	status, body := get(t, r.client(), "https://example.com/")
+	if status != 503 || !strings.Contains(body, "credential_missing") || !strings.Contains(body, "not read yet") {
+		t.Errorf("%d %s, want 503 credential_missing, not read yet", status, body)
+	}
+	if status, _ := get(t, http.DefaultClient, admin+"/readyz"); status != 503 {
+		t.Errorf("readyz %d, want 503", status)
+	}
+	close(src.release)
+	await(t, "ready", func() bool {
+		status, _ := get(t, http.DefaultClient, admin+"/readyz")
+		return status == 200
+	})
+	if status, body := get(t, r.client(), "https://example.com/"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
 func TestSecretRotationIsUsed(t *testing.T) {
 	s := newSite(t, nil)
 	r := launch(t, s, basic, map[string]string{"key": "made-up-key-1"})
 	c := r.client()
 	for _, key := range []string{"made-up-key-2", "made-up-key-3", "made-up-key-4"} { // never one alone
-		r.write("key.next", key)
-		if err := os.Rename(filepath.Join(r.dir, "key.next"), filepath.Join(r.dir, "key")); err != nil {
-			t.Fatal(err)
-		}
+		r.replace("key", key)
 		await(t, key+" is used", func() bool {
 			get(t, c, "https://example.com/")
 			got := s.received()

@@ -87,7 +87,7 @@ func (l *looks) changed(name, problem string) bool {
 	return true
 }
 
-// onChange tells of one step of one secret: to metrics always, to people when it is news.
+// onChange counts every look at a secret, and audits what is news. The store logs.
 func (a *App) onChange(c watcher.Change) {
 	a.metrics.SecretReload(c.Name, c.Result)
 	problem := ""
@@ -95,15 +95,10 @@ func (a *App) onChange(c watcher.Change) {
 		problem = c.Reason
 	}
 	news := a.looks.changed(c.Name, problem)
-	log := a.log.With("secret", c.Name, "state", c.State, "generation", c.Generation)
 	switch {
 	case c.Result == "rotated":
-		log.Info("secret read")
 		a.record(audit.Event{Type: audit.SecretRotated, Secret: c.Name, Version: c.Generation})
 	case c.Result == "error" && news:
-		log.Warn("secret cannot be read", "reason", c.Reason)
 		a.record(audit.Event{Type: audit.SecretStale, Secret: c.Name, Version: c.Generation, Detail: c.Reason})
-	case news:
-		log.Info("secret can be read again")
 	}
 }

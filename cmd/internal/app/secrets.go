@@ -22,6 +22,15 @@ func secretSpecs(cfg *config.Config) []watcher.Spec {
 	return specs
 }
 
+// unread is the Set of secrets that nobody has looked for yet.
+func unread(cfg *config.Config) *secret.Set {
+	entries := map[string]secret.Entry{}
+	for _, s := range cfg.Secrets {
+		entries[s.Name] = secret.Entry{Problem: "not read yet"}
+	}
+	return secret.NewSet(entries)
+}
+
 // Resolve reads every secret of a configuration once and tells how that went. It keeps nothing.
 func Resolve(ctx context.Context, cfg *config.Config) []watcher.Status {
 	store := watcher.New(watcher.Options{})

@@ -39,10 +39,9 @@ func (a *App) start() error {
 	a.metrics.Configure(metricNames(cfg))
 	a.dirs = dirwatch.New(dirwatch.Options{Log: a.log})
 	a.pool = dial.NewPool(dial.Options{Log: a.log, Own: a.isOwn})
-	a.store = watcher.New(watcher.Options{Log: a.log, OnSet: a.onSet, OnChange: a.onChange})
-	applied := make(chan struct{})
+	a.store = watcher.New(watcher.Options{Log: a.log, OnSet: a.onSet, OnChange: a.onChange, Notices: a.dirs})
 	a.working.Go(func() {
-		defer close(applied)
+		defer close(a.applied)
 		a.store.Apply(a.ctx, secretSpecs(cfg))
 	})
 	if err := a.openCA(cfg); err != nil {
@@ -54,7 +53,7 @@ func (a *App) start() error {
 	}
 	a.own.Store(newOwnAddrs(all))
 	select {
-	case <-applied:
+	case <-a.applied:
 	case <-time.After(firstReads):
 	}
 	a.proxy = proxy.New(&a.live, a.proxyOptions(cfg.Limits))
@@ -68,6 +67,9 @@ func (a *App) start() error {
 			a.log.Error("the CA is no longer renewed", "error", err)
 		}
 	})
+	if a.o.Process {
+		a.working.Go(func() { tidyMemory(a.ctx) })
+	}
 	a.warn(cfg)
 	a.record(audit.Event{Type: audit.Started, ConfigGeneration: 1, Detail: "version " + a.o.Version})
 	close(a.ready)
@@ -76,11 +78,10 @@ func (a *App) start() error {
 
 // putInForce publishes b with the newest secrets and counts it as a new generation.
 func (a *App) putInForce(b *built, listeners []*listener) (generation uint64) {
-	set := a.store.Set()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.now.set == nil {
-		a.now.set = set
+	if a.now.set == nil { // the first reads take longer than we wait for them
+		a.now.set = unread(b.cfg)
 	}
 	a.now.built, a.now.listeners = b, listeners
 	a.now.generation++
