@@ -56,7 +56,7 @@ func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request, c *conn) *ex
 	}
 	e := &x.event
 	e.Type, e.RequestID, e.Listener = audit.Request, p.ids.next(x.start), c.listener
-	e.Method, e.Protocol = r.Method, protocol(r)
+	e.Method, e.Protocol, e.TraceID = r.Method, protocol(r), traceID(r.Header)
 	if x.snap != nil {
 		e.ConfigGeneration = x.snap.Generation
 	}
@@ -97,9 +97,17 @@ func (x *exchange) authenticate() bool {
 func (x *exchange) request() policy.Request {
 	return policy.Request{
 		Scheme: x.target.scheme, Host: x.target.host, Port: x.target.port,
-		Method: x.in.Method, Path: x.in.URL.EscapedPath(), RawQuery: x.in.URL.RawQuery,
+		Method: x.in.Method, Path: x.path(), RawQuery: x.in.URL.RawQuery,
 		Callers: x.conn.peer.Names(),
 	}
+}
+
+// path is the path as it will be sent, still escaped.
+func (x *exchange) path() string {
+	if p := x.in.URL.EscapedPath(); p != "" {
+		return p
+	}
+	return "/" // RFC 9112 §3.2.1
 }
 
 func (x *exchange) decideConnect() policy.ConnectDecision {
@@ -166,6 +174,13 @@ func (x *exchange) close(reason, detail string) {
 	x.reject(reason, detail)
 	_ = x.conn.Close()
 	x.end()
+}
+
+// hand ends a CONNECT whose requests have exchanges, and events, of their own.
+func (x *exchange) hand() {
+	if x.stopWatch() {
+		x.p.inFlight.Add(-1)
+	}
 }
 
 // end writes the event, once.

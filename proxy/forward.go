@@ -59,6 +59,9 @@ func (x *exchange) admit() bool {
 	switch {
 	case r.Method == http.MethodTrace || r.Method == http.MethodConnect || r.RequestURI == "*" || r.URL.Path == "*":
 		x.refuse(reasonMethodUnsupported, "")
+	case r.URL.Opaque != "":
+		// "GET https:x": net/http would send the opaque part as it is, undecided on.
+		x.refuse(reasonBadRequest, "the request target is neither a path nor a URL with a host")
 	case x.p.auditFull():
 		x.refuse(reasonAuditFull, "")
 	case connectionBound(r.Header):
@@ -87,7 +90,7 @@ func (x *exchange) decide() bool {
 	if d.Allowed {
 		x.decided(d)
 		if x.snap.AuditPaths {
-			x.event.Path = x.in.URL.EscapedPath()
+			x.event.Path = x.path()
 		}
 		return true
 	}
@@ -320,7 +323,7 @@ func (x *exchange) classify(err error) *refusal {
 		x.event.ResolvedIP = x.info.IP()
 		return &refusal{string(d.Reason), ""}
 	}
-	return &refusal{string(dial.Closed), ""}
+	return &refusal{string(dial.BadResponse), ""} // ReverseProxy's own: a switch of protocols nobody asked for
 }
 
 // recoverPanic turns a panic into a 500, and an answer broken off into an

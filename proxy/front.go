@@ -31,8 +31,10 @@ func (p *Proxy) newFront() *goproxy.ProxyHttpServer {
 func (p *Proxy) serveOuter(w http.ResponseWriter, r *http.Request) {
 	c := connOf(r.Context())
 	if r.Method == http.MethodConnect {
-		p.serving.Add(1)
-		defer p.serving.Done()
+		if !p.connects.enter() {
+			return
+		}
+		defer p.connects.leave()
 		p.front.ServeHTTP(&frontWriter{w, c}, r)
 		return
 	}

@@ -87,6 +87,7 @@ func (x *exchange) interceptEstablished() {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
+	x.hand()
 	if tc.ConnectionState().NegotiatedProtocol == "h2" {
 		x.p.handoff.give(tc)
 		return

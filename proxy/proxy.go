@@ -58,7 +58,8 @@ type Proxy struct {
 	servers  []*http.Server // of the listeners
 	closing  chan struct{}  // closed when Shutdown begins
 	stopOnce sync.Once
-	serving  sync.WaitGroup // goroutines of this Proxy
+	serving  sync.WaitGroup // the inner server
+	connects gate           // CONNECTs being served, tunnels included
 	inFlight atomic.Int64
 }
 
@@ -125,7 +126,6 @@ func (p *Proxy) newServer(h http.Handler) *http.Server {
 			MaxConcurrentStreams: l.Streams,
 			SendPingTimeout:      15 * time.Second,
 			PingTimeout:          15 * time.Second,
-			WriteByteTimeout:     time.Minute,
 		},
 		Protocols: new(http.Protocols),
 		// net/http logs what clients do wrong, with their bytes in it; what
@@ -196,6 +196,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	p.raw.closeAll(reasonShutdown)
 	p.conns.closeAll()
+	p.connects.wait()
 	p.serving.Wait()
 	return errors.Join(errs...)
 }
