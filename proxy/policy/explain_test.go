@@ -189,7 +189,7 @@ func slowConnect(p *Policy, r *Request) ConnectDecision {
 // DecideConnect to the design, and Unreachable to what is reached.
 func TestExplainAndDecideNeverDisagree(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 20_000 {
+	for range 5_000 {
 		data := make(choices, 300)
 		for i := range data {
 			data[i] = byte(rng.Uint32())
