@@ -33,7 +33,7 @@ func TestContainer(t *testing.T) {
 ca: {publish: @dir/trust}
 audit: {file: "-"}
 `), siteVars(up))
-	for name, mode := range map[string]os.FileMode{"": 0o755, "key": 0o644, "attache.yaml": 0o644, "trust": 0o777} {
+	for name, mode := range map[string]os.FileMode{"": 0o755, "key": 0o644, "upstream-ca.pem": 0o644, "attache.yaml": 0o644, "trust": 0o777} {
 		if name == "trust" {
 			ok(t, os.Mkdir(filepath.Join(s.dir, name), mode))
 		}
