@@ -155,26 +155,23 @@ func TestReopen(t *testing.T) {
 
 // Without anything to write the former file is let go of, too: the rotated one can be compressed.
 func TestReopenWhileIdle(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "audit.jsonl")
-	l, err := NewLog(path, nil, LogOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	former := l.cur.Load().w.(*os.File)
-	if err := l.Reopen(); err != nil {
-		t.Fatal(err)
-	}
-	for l.cur.Load().w == former {
-		runtime.Gosched()
-	}
-	l.Record(event(1))
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := former.Write(nil); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the former file is still open: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l, err := NewLog(filepath.Join(t.TempDir(), "audit.jsonl"), nil, LogOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		former := l.cur.Load().w.(*os.File)
+		if err := l.Reopen(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := former.Write(nil); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("the former file is still open: %v", err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestReopenThatFailsKeepsTheFile(t *testing.T) {
