@@ -31,6 +31,17 @@ type sample struct {
 	want    func(text string) string
 	got     func(*http.Request) string
 	decoy   func(*http.Request) // what a client might send in its place
+
+	// verify stands for want and got where what arrives depends on the
+	// request; it gives "valid" or what is wrong.
+	verify func(r *http.Request, text string) string
+}
+
+func (s sample) arrived(r *http.Request, text string) (got, want string) {
+	if s.verify != nil {
+		return s.verify(r, text), "valid"
+	}
+	return s.got(r), s.want(text)
 }
 
 // canary holds what differs in every spelling.
@@ -92,6 +103,25 @@ func samples() []sample {
 			},
 			decoy: func(r *http.Request) { r.Header.Set("Cookie", "a=1; session=x; b=2") },
 		},
+		{
+			kind: "sigv4", options: `{"access_key":"id","secret_key":"s","region":"eu-test-1","service":"s3"}`, text: `cAnArY/+=%&<4711`,
+			verify: verifySigV4, decoy: func(r *http.Request) { r.URL.RawQuery = "X-Amz-Signature=x&z=%2F&X-Amz-Credential=y" },
+		},
+		{
+			kind:    "sigv4",
+			options: `{"access_key":"id","secret_key":"s","session_token":"t","region":"eu-test-1","service":"dynamodb"}`, text: `cAnArY/+=%&<4711`,
+			verify: verifySigV4, decoy: func(r *http.Request) {
+				r.Header = http.Header{"X-Amz-Security-Token": {"x"}, "X-Amz-Date": {"x"}, "X-Amz-Target": {"Tables.List"}, "Authorization": {"x", "y"}}
+			},
+		},
+		{
+			kind: "hmac", options: `{"header":"X-Signature","secret":"s","prefix":"sha256="}`, text: canary,
+			verify: verifyHMAC(hex.EncodeToString), decoy: setHeader("X-Signature"),
+		},
+		{
+			kind: "hmac", options: `{"header":"x-signature","secret":"s","prefix":"sha256=","encoding":"base64"}`, text: canary,
+			verify: verifyHMAC(base64.StdEncoding.EncodeToString), decoy: setHeader("X-Timestamp"),
+		},
 	}
 }
 
@@ -121,6 +151,14 @@ func setOf(i inject.Injector, generation uint64, text string) *secret.Set {
 	entries := map[string]secret.Entry{}
 	for _, ref := range i.Secrets() {
 		entries[string(ref)] = secret.Entry{Current: secret.New(string(ref), generation, time.Time{}, []byte(text))}
+	}
+	return secret.NewSet(entries)
+}
+
+func setFrom(texts map[string]string) *secret.Set {
+	entries := map[string]secret.Entry{}
+	for name, text := range texts {
+		entries[name] = secret.Entry{Current: secret.New(name, 1, time.Time{}, []byte(text))}
 	}
 	return secret.NewSet(entries)
 }
@@ -158,7 +196,7 @@ func TestCredentialArrives(t *testing.T) {
 			if err := i.Inject(t.Context(), r, setOf(i, 1, s.text)); err != nil {
 				t.Fatal(err)
 			}
-			if got, want := s.got(r), s.want(s.text); got != want {
+			if got, want := s.arrived(r, s.text); got != want {
 				t.Errorf("arrives as %q, want %q", got, want)
 			}
 		}
@@ -222,7 +260,7 @@ func TestSecondCallIndependent(t *testing.T) {
 				if err := i.Inject(t.Context(), r, set); err != nil {
 					t.Fatal(err)
 				}
-				if got, want := s.got(r), s.want(text); got != want {
+				if got, want := s.arrived(r, text); got != want {
 					t.Fatalf("call %d: %q, want %q", n, got, want)
 				}
 				for _, values := range r.Header {
@@ -246,8 +284,10 @@ func TestConcurrentRequestsUseOneWholeVersion(t *testing.T) {
 			wg.Go(func() {
 				for range 50 {
 					r := request(t)
-					if err := i.Inject(t.Context(), r, set); err != nil || s.got(r) != s.want(text) {
-						t.Errorf("%q %v, want %q", s.got(r), err, s.want(text))
+					if err := i.Inject(t.Context(), r, set); err != nil {
+						t.Error(err)
+					} else if got, want := s.arrived(r, text); got != want {
+						t.Errorf("%q, want %q", got, want)
 					}
 				}
 			})
@@ -372,6 +412,17 @@ func TestOptionsRefused(t *testing.T) {
 		{"cookie", `{"name":"a b","secret":"s"}`, "name", "not a cookie name"},
 		{"cookie", `{"name":"a=b","secret":"s"}`, "name", "not a cookie name"},
 		{"cookie", `{"secret":"s"}`, "name", "required"},
+		{"sigv4", `{"secret_key":"s","region":"r","service":"s3"}`, "access_key", "required"},
+		{"sigv4", `{"access_key":"s","region":"r","service":"s3"}`, "secret_key", "required"},
+		{"sigv4", `{"access_key":"s","secret_key":"s","service":"s3"}`, "region", "required"},
+		{"sigv4", `{"access_key":"s","secret_key":"s","region":"r/x","service":"s3"}`, "region", "not a name"},
+		{"sigv4", `{"access_key":"s","secret_key":"s","region":"r","service":"s3","body_limit":-1}`, "body_limit", "between"},
+		{"hmac", `{"secret":"s"}`, "header", "required"},
+		{"hmac", `{"header":"X-S"}`, "secret", "required"},
+		{"hmac", `{"header":"X-S","secret":"s","encoding":"rot13"}`, "encoding", "unknown"},
+		{"hmac", `{"header":"X-Timestamp","secret":"s"}`, "timestamp_header", "header of the signature"},
+		{"hmac", `{"header":"X-S","secret":"s","timestamp_header":"Host"}`, "timestamp_header", "cannot carry"},
+		{"hmac", `{"header":"X-S","secret":"s","body_limit":67108865}`, "body_limit", "between"},
 	} {
 		_, err := tryBuild(c.kind, c.options)
 		o, ok := errors.AsType[*inject.OptionError](err)
@@ -392,6 +443,7 @@ func TestContentRefused(t *testing.T) {
 		{"basic", `{"user_secret":"s"}`, "a:b", "colon"},
 		{"cookie", `{"name":"a","secret":"s"}`, "x; other=y", "cookie cannot carry"},
 		{"cookie", `{"name":"a","secret":"s"}`, `x"y`, "cookie cannot carry"},
+		{"sigv4", `{"access_key":"s","secret_key":"t","region":"r","service":"s3"}`, "a,b", "comma"},
 	} {
 		i := build(t, c.kind, c.options)
 		err := i.Inject(t.Context(), request(t), setOf(i, 1, c.text))

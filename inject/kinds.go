@@ -8,5 +8,7 @@ func Kinds() []Kind {
 		basicKind(),
 		queryKind(),
 		cookieKind(),
+		sigv4Kind(),
+		hmacKind(),
 	}
 }
