@@ -14,7 +14,8 @@ import (
 type requestBody struct {
 	io.ReadCloser
 	bytes atomic.Int64
-	limit int64 // bytes; ≤ 0: none
+	ended atomic.Bool // read to its end
+	limit int64       // bytes; ≤ 0: none
 	fail  atomic.Pointer[refusal]
 
 	trailerIn, trailerOut http.Header
@@ -30,6 +31,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, errBodyTooLarge
 	}
 	if err == io.EOF {
+		b.ended.Store(true)
 		for k := range b.trailerOut {
 			b.trailerOut[k] = b.trailerIn[k]
 		}

@@ -159,14 +159,17 @@ func (x *exchange) noteCaller(name string) {
 // observed reports whether the host passes since no rule names it and
 // unmatched hosts are only observed.
 func (x *exchange) observed() bool {
-	s := x.snap
-	if s.ObserveUntil.IsZero() || !x.start.Before(s.ObserveUntil) || s.Direct == nil ||
-		s.Policy.Named(x.target.host, x.target.port) {
+	if !x.snap.observes(x.target, x.start) {
 		return false
 	}
 	x.event.Decision, x.event.Reason = audit.WouldDeny, string(policy.NoRule)
 	x.noteCaller("")
 	return true
+}
+
+// observes reports whether t passes though no rule names it.
+func (s *Snapshot) observes(t target, now time.Time) bool {
+	return !s.ObserveUntil.IsZero() && now.Before(s.ObserveUntil) && s.Direct != nil && !s.Policy.Named(t.host, t.port)
 }
 
 // close ends a connection that can no longer be answered in HTTP.

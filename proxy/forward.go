@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -24,7 +25,7 @@ import (
 func (x *exchange) forward(t target) {
 	x.setTarget(t)
 	defer x.recoverPanic()
-	defer x.in.Body.Close() // EnableFullDuplex leaves the body to us, on every path
+	defer x.closeBody(x.in.Body)
 	if x.in.ProtoMajor == 1 {
 		_ = http.NewResponseController(x.out.ResponseWriter).EnableFullDuplex()
 	}
@@ -52,6 +53,22 @@ func (x *exchange) forward(t target) {
 
 // flushAfter is how long bytes of an answer of known length may wait for more.
 const flushAfter = 5 * time.Millisecond
+
+// closeBody ends the request's body: EnableFullDuplex leaves it to us, on every
+// path. Closing reads what is left of it, so the answer goes first: a client that
+// expects 100-continue sends nothing before it (RFC 9110 §10.1.1).
+func (x *exchange) closeBody(body io.ReadCloser) {
+	if body != http.NoBody && !x.body.ended.Load() {
+		rc := http.NewResponseController(x.out.ResponseWriter)
+		_ = rc.Flush()
+		_ = rc.SetReadDeadline(time.Now().Add(drainTime))
+	}
+	_ = body.Close()
+}
+
+// drainTime is how long a client may take to send what is left of a body that
+// nobody waits for.
+const drainTime = 5 * time.Second
 
 // admit refuses what is refused whatever the rules say.
 func (x *exchange) admit() bool {

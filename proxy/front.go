@@ -92,6 +92,9 @@ func (p *Proxy) connect(_ string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction
 		return p.hijack(x.connectBySNI), ""
 	}
 	d := x.decideConnect()
+	if x.wantsToken(d.Decision) {
+		return reject(reasonAuthRequired, "")
+	}
 	switch d.Verdict {
 	case policy.ConnectIntercept:
 		return p.hijack(x.intercept), ""
@@ -100,9 +103,6 @@ func (p *Proxy) connect(_ string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction
 	}
 	if x.observed() {
 		return p.hijack(x.tunnel), ""
-	}
-	if x.wantsToken(d.Decision) {
-		return reject(reasonAuthRequired, "")
 	}
 	x.decided(d.Decision)
 	return reject(string(d.Reason), "")
@@ -149,8 +149,9 @@ func (x *exchange) identify() string {
 		c.observed = a.Observe(identity.Conn{Local: c.LocalAddr(), Remote: c.RemoteAddr(), Net: c.Conn})
 		c.observedBy = a
 	}
+	shown := x.in.Header["Proxy-Authorization"]
 	peer, err := a.Authenticate(c.observed, x.in.Header.Get("Proxy-Authorization"), tokens{x.snap.Secrets})
-	if err != nil {
+	if err != nil || len(shown) > 1 {
 		return reasonAuthInvalid
 	}
 	c.peer = peer
@@ -161,11 +162,11 @@ func (x *exchange) identify() string {
 	return ""
 }
 
-// wantsToken reports whether a 407 can turn d into another decision: a caller
-// was wanted, none was shown, and a token would do. Many clients send their
+// wantsToken reports whether a 407 can turn d into another decision: no rule
+// is for this caller, a token would do, and none was shown. Many clients send their
 // proxy credentials only when asked.
 func (x *exchange) wantsToken(d policy.Decision) bool {
-	if d.Reason != policy.CallerNotAllowed || x.snap.Callers == nil || x.in.Header.Get("Proxy-Authorization") != "" || d.Nearest < 0 {
+	if d.Differs != policy.Caller || x.snap.Callers == nil || x.in.Header.Get("Proxy-Authorization") != "" || d.Nearest < 0 {
 		return false
 	}
 	return x.snap.Callers.AcceptsTokens(x.snap.Policy.Rules()[d.Nearest].Callers)

@@ -101,12 +101,11 @@ func (c *rawConn) allowed(s *Snapshot) bool {
 	}
 	if c.request.Host == "" {
 		d := s.Policy.DecideConnect(x.target.host, x.target.port, peer.Names())
-		return d.Verdict == policy.ConnectTunnel ||
-			c.rule == "" && !s.ObserveUntil.IsZero() && x.p.now().Before(s.ObserveUntil) && !s.Policy.Named(x.target.host, x.target.port)
+		return d.Verdict == policy.ConnectTunnel || c.rule == "" && s.observes(x.target, x.p.now())
+	}
+	if c.rule == "" {
+		return s.observes(x.target, x.p.now())
 	}
 	d := s.Policy.Decide(&c.request)
-	if c.rule == "" {
-		return !s.ObserveUntil.IsZero() && d.Reason == policy.NoRule
-	}
 	return d.Allowed && s.Policy.Rules()[d.Rule].ID == c.rule
 }
