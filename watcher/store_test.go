@@ -351,7 +351,7 @@ func TestRetryBacksOff(t *testing.T) {
 		if n := f.count(); n < 8 || n > 11 {
 			t.Errorf("%d looks in a minute", n)
 		}
-		if st := s.Status()[0]; st.Reason != "not set" || st.NextLook.Sub(time.Now()) > 11*time.Second {
+		if st := s.Status()[0]; st.Reason != "not set" || time.Until(st.NextLook) > 11*time.Second {
 			t.Errorf("%+v", st)
 		}
 	})
