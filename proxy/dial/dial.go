@@ -2,13 +2,10 @@ package dial
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -68,46 +65,4 @@ type Options struct {
 // Resolver is the part of net.Resolver that dialling needs.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
-
-// profileKey is equal for equal Profiles, and holds no secret.
-type profileKey [sha256.Size]byte
-
-func (p *Profile) key() profileKey {
-	h := sha256.New()
-	field := func(b []byte) {
-		_, _ = h.Write(binary.AppendUvarint(nil, uint64(len(b)))) // lengths keep neighbours apart
-		_, _ = h.Write(b)
-	}
-	number := func(n int64) { field(binary.AppendVarint(nil, n)) }
-	flag := func(b bool) {
-		if b {
-			number(1)
-		} else {
-			number(0)
-		}
-	}
-	for _, s := range []string{p.ConnectTo, p.ServerName, p.Peer, p.ClientName, string(p.Protocol)} {
-		field([]byte(s))
-	}
-	flag(p.CA != nil)
-	field(p.CA)
-	flag(p.Client != nil)
-	field(p.Client)
-	flag(p.Via != nil)
-	if p.Via != nil {
-		field([]byte(p.Via.URL.String()))
-		field([]byte(p.Via.Key))
-	}
-	allow := slices.SortedFunc(slices.Values(p.Allow), netip.Prefix.Compare)
-	number(int64(len(allow)))
-	for _, a := range allow {
-		field([]byte(a.String()))
-	}
-	flag(p.Plaintext)
-	flag(p.AnyClear)
-	number(int64(p.MaxInFlight))
-	number(int64(p.ResponseHeader))
-	number(int64(p.Connect))
-	return profileKey(h.Sum(nil))
 }

@@ -190,6 +190,14 @@ func TestPlaintextOnlyToLoopback(t *testing.T) {
 	refused(t, upstream(t, p, Profile{}), request(t, "GET", "http://api.test:"+srv.port+"/", ""), AddressForbidden)
 }
 
+// TestPlaintextKeepsThePort: what was https stays at 443 in clear.
+func TestPlaintextKeepsThePort(t *testing.T) {
+	u := upstream(t, newPool(t, Options{Own: func(netip.AddrPort) bool { return true }}), Profile{Plaintext: true})
+	if e := refused(t, u, request(t, "GET", "https://api.test/", ""), Loop); e.Addr != "127.0.0.1:443" {
+		t.Errorf("dialled %s", e.Addr)
+	}
+}
+
 // TestDialsAreBounded: requests that give up leave their dials behind.
 func TestDialsAreBounded(t *testing.T) {
 	asked := make(silence)

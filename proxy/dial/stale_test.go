@@ -151,6 +151,9 @@ func TestStaleUpstreamConnectionHTTP2(t *testing.T) {
 					u := upstream(t, newPool(t, Options{Roots: ca.pool()}), prof)
 					req := request(t, "POST", scheme+"://api.test:"+port+"/v1/charges", body)
 					req.ProtoMajor = 2
+					if body != "" {
+						req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
+					}
 					refused(t, u, req, Closed)
 					if n := seen.Load(); n != 1 {
 						t.Errorf("sent %d times", n)

@@ -146,6 +146,7 @@ func TestPoolCrossesRules(t *testing.T) {
 		t.Error("an equal profile has another upstream")
 	}
 	client := pemPair(t, ca.leaf(t, "me", nil))
+	text(t, upstream(t, p, Profile{Allow: loopback, CA: ca.pem()}), send())
 	for name, c := range map[string]struct {
 		profile Profile
 		reason  Reason

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,104 +19,9 @@ const (
 	idleTimeout       = 30 * time.Second // shorter than servers', which otherwise close as we send
 	pingAfter         = 15 * time.Second // of silence on an HTTP/2 connection, and for the answer
 	continueTimeout   = time.Second      // RFC 9110 §10.1.1: wait, but not for ever
-	ioBuffer          = 16 << 10         // bytes per direction of an HTTP/1.1 connection: one TLS record
 	streamBuffer      = 1 << 20          // bytes of an HTTP/2 answer that the client has not taken yet
 	maxHosts          = 1024             // remembered as speaking only HTTP/2
 )
-
-// connectTo is Profile.ConnectTo taken apart. The zero value is the target itself.
-type connectTo struct {
-	unix string
-	host string
-	port uint16
-}
-
-func newUpstream(p Profile, opt Options) (*Upstream, error) {
-	u := &Upstream{
-		dialer: dialer{resolver: opt.Resolver, own: opt.Own},
-		log:    opt.Log,
-		limit:  int64(p.MaxInFlight),
-	}
-	if u.limit <= 0 {
-		u.limit = DefaultInFlight
-	}
-	if p.Connect <= 0 {
-		p.Connect = DefaultConnect
-	}
-	switch p.Protocol {
-	case Auto, HTTP1, HTTP2:
-	default:
-		return nil, fmt.Errorf("upstream protocol %q: not http1 or http2", p.Protocol)
-	}
-	if p.Plaintext && (p.Client != nil || p.Peer != "") {
-		return nil, errors.New("upstream plaintext: excludes client and peer, which are proved by TLS")
-	}
-	var err error
-	if u.to, err = parseConnectTo(p.ConnectTo); err != nil {
-		return nil, fmt.Errorf("upstream connect_to %q: %w", p.ConnectTo, err)
-	}
-	if u.via, err = parseVia(p.Via, opt); err != nil {
-		return nil, err
-	}
-	if u.tls, err = tlsConfig(&p, opt.Roots); err != nil {
-		return nil, err
-	}
-	p.Client = nil // its key lives in tls alone
-	u.profile = p
-	u.h1 = u.newTransport("http/1.1")
-	if p.Protocol == HTTP2 {
-		u.h2 = u.newTransport("h2")
-	} else {
-		u.h2 = u.newTransport("h2", "http/1.1")
-	}
-	return u, nil
-}
-
-func parseConnectTo(s string) (connectTo, error) {
-	if s == "" {
-		return connectTo{}, nil
-	}
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		if !strings.HasPrefix(path, "/") {
-			return connectTo{}, errors.New("not an absolute path")
-		}
-		return connectTo{unix: path}, nil
-	}
-	host, port, err := splitAddr(s)
-	return connectTo{host: host, port: port}, err
-}
-
-func parseVia(v *Via, opt Options) (*viaPoint, error) {
-	if v == nil {
-		return nil, nil
-	}
-	point := &viaPoint{authorization: v.Authorization}
-	port := v.URL.Port()
-	switch v.URL.Scheme {
-	case "http":
-		if port == "" {
-			port = "80"
-		}
-	case "https":
-		if port == "" {
-			port = "443"
-		}
-		point.tls = &tls.Config{
-			MinVersion: tls.VersionTLS12, RootCAs: opt.Roots,
-			ServerName: v.URL.Hostname(), NextProtos: []string{"http/1.1"},
-		}
-	default:
-		return nil, errors.New("upstream via: not an http or https URL")
-	}
-	if v.URL.User != nil {
-		return nil, errors.New("upstream via: credentials in the URL")
-	}
-	var err error
-	if point.host, point.port, err = splitAddr(net.JoinHostPort(v.URL.Hostname(), port)); err != nil {
-		return nil, fmt.Errorf("upstream via: %w", err)
-	}
-	return point, nil
-}
 
 // newTransport builds a transport from nothing: a clone of another offers h2
 // against its own Protocols. Proxy stays nil, or HTTPS_PROXY would lead back to us.
@@ -141,8 +45,6 @@ func (u *Upstream) newTransport(protos ...string) *http.Transport {
 		ResponseHeaderTimeout:  max(u.profile.ResponseHeader, 0),
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
-		ReadBufferSize:         ioBuffer,
-		WriteBufferSize:        ioBuffer,
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout:           pingAfter,
 			PingTimeout:               pingAfter,
