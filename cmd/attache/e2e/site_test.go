@@ -32,6 +32,7 @@ type seen struct {
 	TransferEncoding         []string
 	Remote                   string
 	SNI                      string
+	ClientCert               bool // the proxy presented one
 }
 
 type siteOptions struct {
@@ -110,7 +111,7 @@ func (s *site) record(o siteOptions) http.HandlerFunc {
 			Trailer: r.Trailer.Clone(), Body: body, TransferEncoding: slices.Clone(r.TransferEncoding), Remote: r.RemoteAddr,
 		}
 		if r.TLS != nil {
-			got.SNI = r.TLS.ServerName
+			got.SNI, got.ClientCert = r.TLS.ServerName, len(r.TLS.PeerCertificates) > 0
 		}
 		s.mu.Lock()
 		s.seen = append(s.seen, got)
@@ -139,16 +140,6 @@ func (s *site) connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conns
-}
-
-// only is the one request that came.
-func (s *site) only(t *testing.T) seen {
-	t.Helper()
-	all := s.requests()
-	if len(all) != 1 {
-		t.Fatalf("the upstream got %d requests, want 1: %+v", len(all), all)
-	}
-	return all[0]
 }
 
 // last is the request that came last.
