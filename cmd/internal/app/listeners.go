@@ -125,6 +125,7 @@ func openListener(ctx context.Context, address string) (net.Listener, error) {
 		return listenUnix(ctx, path)
 	}
 	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // clients are near; sock_diag tells the owner of plain TCP sockets
 	return lc.Listen(ctx, "tcp", address)
 }
 

@@ -25,10 +25,21 @@ type reloader struct {
 	tried  string        // fingerprint of the last attempt, guarded by mu
 	hup    chan struct{} // SIGHUP came
 	notice chan struct{} // a file of the configuration may have changed
+
+	ctx    context.Context // ends when no more reloads are wanted
+	cancel context.CancelFunc
 }
 
 func (r *reloader) init() {
 	r.hup, r.notice = make(chan struct{}, 1), make(chan struct{}, 1)
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+}
+
+// end hurries the reload that is under way, waits for it and lets none follow: App.draining is set.
+func (r *reloader) end() {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 }
 
 // reloads reloads whenever there is cause, until ctx ends.
@@ -150,7 +161,7 @@ func (a *App) adopt(next *built) error {
 	a.mu.Lock()
 	a.now.hold = true
 	a.mu.Unlock()
-	ctx, cancel := context.WithTimeout(a.ctx, reapply)
+	ctx, cancel := context.WithTimeout(a.reload.ctx, reapply)
 	a.store.Apply(ctx, secretSpecs(next.cfg))
 	cancel()
 	a.own.Store(newOwnAddrs(all))

@@ -61,7 +61,7 @@ func (a *App) start() error {
 	for _, l := range all {
 		a.serve(l)
 	}
-	a.working.Go(func() { a.reloads(a.ctx) })
+	a.working.Go(func() { a.reloads(a.reload.ctx) })
 	a.working.Go(func() {
 		if err := a.ca.Run(a.ctx); err != nil && a.ctx.Err() == nil {
 			a.log.Error("the CA is no longer renewed", "error", err)
@@ -181,6 +181,7 @@ func (a *App) secretGauges() []admin.SecretGauge {
 // under way, listeners, what works in the background, and the audit log last.
 func (a *App) stop() {
 	a.draining.Store(true)
+	a.reload.end() // a reload must not open what stop has closed
 	if a.proxy != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), a.config().Shutdown)
 		if err := a.proxy.Shutdown(ctx); err != nil {
