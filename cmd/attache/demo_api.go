@@ -34,7 +34,7 @@ type payAPI struct {
 	last  string         // Authorization of the last call
 	calls map[string]int // by Authorization
 	first map[string]time.Time
-	tell  func(method, path, authorization string) // of every call; nil: nobody
+	tell  func(*http.Request) // of every call; nil: nobody
 }
 
 func newPayAPI() (*payAPI, error) {
@@ -74,7 +74,7 @@ func (p *payAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tell := p.tell
 	p.mu.Unlock()
 	if tell != nil {
-		tell(r.Method, r.URL.Path, auth)
+		tell(r)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if !strings.HasPrefix(auth, "Bearer demo_") {
@@ -83,6 +83,13 @@ func (p *payAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = io.WriteString(w, `{"paid":true}`)
+}
+
+// tellOf has every call told to tell from now on.
+func (p *payAPI) tellOf(tell func(*http.Request)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tell = tell
 }
 
 // mark is how much the API has seen so far: calls, and connections even without one.

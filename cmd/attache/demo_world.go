@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -147,11 +148,9 @@ func (w *demoWorld) close() error {
 
 // keep prints what the API receives until the proxy is told to stop.
 func (w *demoWorld) keep(out io.Writer) {
-	w.api.mu.Lock()
-	w.api.tell = func(method, path, auth string) {
-		fmt.Fprintf(out, "     %s %s  Authorization: %s\n", method, path, auth)
-	}
-	w.api.mu.Unlock()
+	w.api.tellOf(func(r *http.Request) {
+		fmt.Fprintf(out, "     %s %s  Authorization: %s\n", r.Method, r.URL.Path, r.Header.Get("Authorization"))
+	})
 	<-w.done
 }
 

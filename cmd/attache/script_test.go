@@ -14,8 +14,8 @@ import (
 )
 
 // machineVariables are those by which a machine presets proxies and roots; scripts run without them.
-var machineVariables = strings.Fields(`HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
-	SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO GODEBUG`)
+const machineVariables = `HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
+	SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO GODEBUG`
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"attache": main})
@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			for _, name := range machineVariables {
+			for _, name := range strings.Fields(machineVariables) {
 				env.Setenv(name, "")
 			}
 			env.Setenv("TMPDIR", env.WorkDir)
