@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/http/httputil"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type exchange struct {
 	rule     *Rule // of a matched rule, else nil
 	spec     *policy.Spec
 	info     dial.Info
+	reverse  httputil.ReverseProxy
 	body     requestBody
 	query    string   // of the outgoing request
 	failure  *refusal // found while the outgoing request was made or its body read

@@ -41,18 +41,20 @@ func (x *exchange) forward(t target) {
 		x.event.Decision = audit.WouldDeny
 	}
 	x.watch()
-	rp := httputil.ReverseProxy{
+	x.reverse = httputil.ReverseProxy{
 		Rewrite: x.rewrite, Transport: x, ModifyResponse: x.modifyResponse, ErrorHandler: x.failed,
 		BufferPool: x.p.buffers, ErrorLog: x.p.inner.ErrorLog,
-		// Answers of unknown length are flushed at once, whatever stands here.
-		// Those of known length are flushed when whole, or after this.
-		FlushInterval: flushAfter,
 	}
-	rp.ServeHTTP(x.out, x.in)
+	x.reverse.ServeHTTP(x.out, x.in)
 }
 
-// flushAfter is how long bytes of an answer of known length may wait for more.
-const flushAfter = 5 * time.Millisecond
+// Answers of unknown length ReverseProxy flushes at once. Those of known length
+// are flushed when whole, or when their bytes have waited for more this long. A
+// small one comes whole, or as good as: it is not worth a timer.
+const (
+	flushAfter = 5 * time.Millisecond
+	flushSmall = 2 << 10 // bytes
+)
 
 // closeBody ends the request's body: EnableFullDuplex leaves it to us, on every
 // path. Closing reads what is left of it, so the answer goes first: a client that
@@ -308,6 +310,9 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	res.Header.Del("Proxy-Authentication-Info")
 	if res.StatusCode >= 400 {
 		res.Header.Add("Proxy-Status", "attache; received-status="+res.Status[:3])
+	}
+	if res.ContentLength < 0 || res.ContentLength > flushSmall {
+		x.reverse.FlushInterval = flushAfter
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.upgraded(res)

@@ -203,7 +203,12 @@ func (f *framing) header(line []byte, long bool) error {
 		}
 		return errFraming
 	}
-	switch strings.ToLower(strings.ReplaceAll(string(name), "_", "-")) {
+	var known string
+	switch len(name) {
+	case len("upgrade"), len("content-length"), len("transfer-encoding"):
+		known = strings.ToLower(strings.ReplaceAll(string(name), "_", "-"))
+	}
+	switch known {
 	case "content-length":
 		if long || f.state == framingTrailer || f.seen.length || !isDigits(bytes.Trim(value, " \t")) || bytes.IndexByte(name, '_') >= 0 {
 			return errFraming

@@ -144,7 +144,10 @@ func mentions(query, word string) bool {
 // carriesCredential reports whether a client sends a credential of its own.
 func carriesCredential(h http.Header) bool {
 	for name := range h {
-		switch canonical(name) {
+		if strings.IndexByte(name, '_') >= 0 {
+			name = canonical(name)
+		}
+		switch name {
 		case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token", "Private-Token":
 			return true
 		}
