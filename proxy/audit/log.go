@@ -23,7 +23,7 @@ type LogOptions struct {
 	Log    *slog.Logger
 }
 
-// Log writes events as JSON lines to a file from a queue, one write a line.
+// Log writes events as JSON lines to a file from a queue, in writes of whole lines.
 type Log struct {
 	path   string // empty: the given writer, which is not ours to close
 	refuse bool
@@ -37,6 +37,9 @@ type Log struct {
 	stop    chan struct{}           // closed by Close
 	done    chan struct{}           // closed when the writer has ended
 	cur     atomic.Pointer[output]
+	held    atomic.Int64 // lines taken from the queue and not yet written
+	text    []byte       // the writer's
+	batch   []*[]byte    // the writer's
 
 	closed  atomic.Bool
 	failing atomic.Bool // the last write failed
@@ -164,7 +167,7 @@ func (l *Log) close() error {
 		// What stalls is a pipe or a terminal: closing ends the write, unless it is not ours to
 		// close or in a call that nothing ends. That one ends with the process.
 		if l.path == "" {
-			return fmt.Errorf("audit log: %d events not written: what takes them stalls", len(l.lines)+1)
+			return fmt.Errorf("audit log: %d events not written: what takes them stalls", len(l.lines)+int(l.held.Load()))
 		}
 		if f, ok := l.cur.Load().w.(*os.File); ok {
 			_ = f.Close()
@@ -173,7 +176,7 @@ func (l *Log) close() error {
 		select {
 		case <-l.done:
 		case <-timeout.C:
-			return fmt.Errorf("audit log: %d events not written: the file system stalls", len(l.lines)+1)
+			return fmt.Errorf("audit log: %d events not written: the file system stalls", len(l.lines)+int(l.held.Load()))
 		}
 	}
 	if f := l.next.Swap(nil); f != nil {

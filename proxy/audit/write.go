@@ -11,15 +11,18 @@ const (
 	retryMax = time.Second
 )
 
-// write is the goroutine that writes lines, one write each: with O_APPEND a line then
-// stays whole whoever else writes to the file, and a crash loses at most the queue.
+// batchSize bounds one write, in bytes: pipes take as much whole (PIPE_BUF of POSIX write).
+const batchSize = 4096
+
+// write is the goroutine that writes lines, those that wait together in one write: with O_APPEND
+// lines stay whole whoever else writes to the file, and a crash loses at most the queue.
 func (l *Log) write() {
 	defer close(l.done)
 	var reported uint64
 	for {
 		select {
 		case b := <-l.lines:
-			l.line(b)
+			l.batches(b)
 			if n := l.dropped.Load(); n > reported && len(l.lines) == 0 {
 				l.log.Warn("audit events were lost", "events", n-reported)
 				reported = n
@@ -37,10 +40,62 @@ func (l *Log) drain() {
 	for {
 		select {
 		case b := <-l.lines:
-			l.line(b)
+			l.batches(b)
 		default:
 			return
 		}
+	}
+}
+
+// batches writes a line and those that have gathered behind it.
+func (l *Log) batches(b *[]byte) {
+	for b != nil {
+		text, lines := append(l.text[:0], *b...), append(l.batch[:0], b)
+		b = nil
+		for b == nil {
+			next := l.waiting()
+			if next == nil {
+				break
+			}
+			if len(text)+len(*next) > batchSize {
+				b = next
+				break
+			}
+			text, lines = append(text, *next...), append(lines, next)
+		}
+		l.text, l.batch = text, lines
+		l.held.Store(int64(len(lines)))
+		l.together(text, lines)
+		l.held.Store(0)
+	}
+}
+
+// waiting takes a line from the queue, nil if there is none.
+func (l *Log) waiting() *[]byte {
+	select {
+	case b := <-l.lines:
+		return b
+	default:
+		return nil
+	}
+}
+
+// together writes text, which is lines, at once. What a write does not take goes line by line.
+func (l *Log) together(text []byte, lines []*[]byte) {
+	out := l.cur.Load()
+	if len(lines) > 1 && !out.torn && !l.failing.Load() {
+		n, _ := out.w.Write(text)
+		for len(lines) > 0 && n >= len(*lines[0])-1 { // a newline that is missing comes with the next line
+			n -= len(*lines[0])
+			l.buffers.Put(lines[0])
+			l.held.Add(-1)
+			lines = lines[1:]
+		}
+		out.torn = n != 0
+	}
+	for _, b := range lines {
+		l.line(b)
+		l.held.Add(-1)
 	}
 }
 
