@@ -35,6 +35,7 @@ type exchange struct {
 	spec     *policy.Spec
 	info     dial.Info
 	reverse  httputil.ReverseProxy
+	scrub    scrubber
 	body     requestBody
 	query    string   // of the outgoing request
 	failure  *refusal // found while the outgoing request was made or its body read
@@ -197,6 +198,10 @@ func (x *exchange) end() {
 	if x.release != nil {
 		x.release()
 	}
+	if x.scrub.writer != nil {
+		_ = x.scrub.writer.Close()
+	}
+	x.event.Redacted = x.scrub.count()
 	if x.cancel != nil {
 		x.cancel(nil)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/attache-proxy/attache/inject"
 	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/inject/stream"
 	"github.com/attache-proxy/attache/proxy/audit"
 	"github.com/attache-proxy/attache/proxy/dial"
 	"github.com/attache-proxy/attache/proxy/policy"
@@ -136,6 +137,7 @@ func (x *exchange) prepare() bool {
 	if r == nil {
 		return x.limitBody(x.snap.Limits)
 	}
+	x.maskWith()
 	for i := range r.Attach {
 		x.event.Credentials = append(x.event.Credentials, audit.Credential{Name: r.Attach[i].Name, Kind: r.Attach[i].Kind, Outcome: "error"})
 	}
@@ -193,6 +195,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.ForceQuery = pr.In.URL.ForceQuery
 	out.RequestURI = ""
 	out.GetBody = nil // nothing is ever sent twice
+	x.scrub.askPlain(out)
 	x.rewriteUpgrade(out)
 	x.strip(out)
 	x.body.trailers(pr.In, out, x.rule)
@@ -311,6 +314,9 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	if res.StatusCode >= 400 {
 		res.Header.Add("Proxy-Status", "attache; received-status="+res.Status[:3])
 	}
+	if err := x.scrubResponse(res); err != nil {
+		return err
+	}
 	if res.ContentLength < 0 || res.ContentLength > flushSmall {
 		x.reverse.FlushInterval = flushAfter
 	}
@@ -381,6 +387,8 @@ func (x *exchange) aborted() {
 		x.reject(reasonIdle, "")
 	case errors.Is(cause, errTotal):
 		x.reject(reasonTotal, "")
+	case errors.Is(x.out.err, stream.ErrCompressed), errors.Is(x.out.err, stream.ErrFrame):
+		x.reject(reasonResponseCoding, x.out.err.Error())
 	case cause != nil || x.out.err != nil:
 		x.reject(string(dial.Cancelled), "")
 	default:

@@ -56,6 +56,7 @@ func (l *Live) Update(change func(*Snapshot)) {
 }
 
 func (l *Live) store(s *Snapshot) {
+	s.compileMasks(l.p.Load())
 	l.p.Store(s)
 	for _, f := range l.on {
 		f(s)

@@ -46,6 +46,7 @@ const (
 	reasonCredentialMissing = "credential_missing"
 	reasonCredentialError   = "credential_error"
 	reasonUpstreamProxyAuth = "upstream_proxy_auth"
+	reasonResponseCoding    = "response_coding"
 	reasonUpstreamAborted   = "upstream_aborted"
 	reasonIdle              = "idle_timeout"
 	reasonTotal             = "request_timeout"
@@ -97,6 +98,7 @@ func Reasons() []ReasonInfo {
 		{string(dial.Busy), 503, FaultUpstream, "connection_limit_reached", "As many requests as limits.in_flight allows are already with this upstream.", "Try again; raise limits.in_flight if the upstream can take more."},
 		{string(dial.PlaintextRefused), 502, FaultPolicy, "destination_ip_prohibited", "A credential would have gone in clear to an address that is not loopback.", "Use https, or connect to a loopback address or unix socket."},
 		{reasonUpstreamProxyAuth, 502, FaultUpstream, "http_protocol_error", "The upstream asked for proxy credentials (407), which no origin may.", ""},
+		{reasonResponseCoding, 502, FaultUpstream, "http_response_content_coding", "The upstream answered in a content coding that was not asked for and cannot be undone, so what it holds cannot be masked.", "Have the upstream honour Accept-Encoding: identity, or set the rule's scrub to headers."},
 		{reasonUpstreamAborted, 0, FaultUpstream, "http_response_incomplete", "The upstream broke off its answer.", ""},
 		{string(dial.Cancelled), 0, FaultCaller, "connection_terminated", "The client went away before the answer was complete.", ""},
 		{reasonIdle, 504, FaultUpstream, "connection_read_timeout", "Nothing moved for as long as limits.stream_idle allows.", ""},

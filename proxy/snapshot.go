@@ -22,8 +22,9 @@ type Snapshot struct {
 	Direct       *dial.Upstream // for observed hosts and tunnels without a profile of their own
 	ObserveUntil time.Time      // unmatched hosts pass until then; zero: never
 	AuditPaths   bool
-	CallersOnly  bool // every client must prove to be some caller: the proxy listens beyond loopback
-	IPConnectSNI bool // listen.ip_connect: sni
+	CallersOnly  bool    // every client must prove to be some caller: the proxy listens beyond loopback
+	IPConnectSNI bool    // listen.ip_connect: sni
+	masks        []*mask // by rule
 }
 
 // Rule is what the data path needs of a rule beyond its decision.
@@ -36,6 +37,7 @@ type Rule struct {
 	AllowPlaintext bool
 	Plaintext      bool     // upstream.plaintext
 	Upgrades       []string // further Upgrade tokens beside websocket, lower case
+	Scrub          Scrub    // where the credentials are masked in answers
 	Limits         Limits
 	removal        removal
 }

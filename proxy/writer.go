@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -25,23 +26,50 @@ func (w *writer) WriteHeader(code int) {
 			// What follows a request to upgrade was not checked as HTTP/1.
 			w.Header().Set("Connection", "close")
 		}
+	} else {
+		w.x.scrub.header(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
-func (w *writer) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
+// Write writes a part of the answer, masked where its rule masks bodies.
+func (w *writer) Write(b []byte) (n int, err error) {
+	if m := w.x.scrub.writer; m != nil {
+		n, err = m.Write(b)
+	} else {
+		n, err = unmasked{w}.Write(b)
 	}
-	n, err := w.ResponseWriter.Write(b)
-	w.bytes.Add(int64(n))
 	if err != nil {
 		w.err = err
 	}
 	return n, err
 }
 
-// Unwrap lets [http.ResponseController] reach Flush and deadlines.
+// unmasked is what a writer writes to in the end.
+type unmasked struct{ w *writer }
+
+func (u unmasked) Write(b []byte) (int, error) {
+	if u.w.status == 0 {
+		u.w.status = http.StatusOK
+	}
+	n, err := u.w.ResponseWriter.Write(b)
+	u.w.bytes.Add(int64(n))
+	return n, err
+}
+
+// FlushError implements the flushing of [http.ResponseController]. What is held
+// back for masking is written from a timer as well, so both take turns.
+func (w *writer) FlushError() error {
+	if m := w.x.scrub.writer; m != nil {
+		m.Flush()
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+func (w *writer) flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Unwrap lets [http.ResponseController] reach deadlines.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Hijack takes the connection over for an upgrade, with what the client has
@@ -52,6 +80,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	c := &upgradedConn{Conn: nc, prefix: buffered(rw.Reader), w: w}
+	c.out = w.x.scrub.upgradedWriter(nc, w.x.in.Header.Get("Upgrade"))
 	if inner, ok := nc.(*innerConn); ok {
 		inner.guard = nil
 	} else {
@@ -67,6 +96,7 @@ type upgradedConn struct {
 	net.Conn
 	prefix []byte
 	w      *writer
+	out    io.Writer // to the client, masked
 }
 
 func (c *upgradedConn) Read(b []byte) (int, error) {
@@ -82,12 +112,15 @@ func (c *upgradedConn) Read(b []byte) (int, error) {
 }
 
 func (c *upgradedConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
+	n, err := c.out.Write(b)
 	c.w.bytes.Add(int64(n))
 	return n, err
 }
 
 func (c *upgradedConn) CloseWrite() error {
+	if m := c.w.x.scrub.writer; m != nil {
+		_ = m.Release()
+	}
 	return c.Conn.(interface{ CloseWrite() error }).CloseWrite()
 }
 
