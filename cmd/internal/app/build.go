@@ -220,6 +220,12 @@ func (b *built) snapshot(generation uint64, set *secret.Set) *proxy.Snapshot {
 			Strip: r.Strip, Pass: r.Pass, AllowPlaintext: r.AllowPlaintext, Plaintext: r.Upstream.Plaintext,
 			Upstream: b.rules[i].upstream, UpstreamErr: b.rules[i].err, Limits: limitsOf(r.Limits),
 		}
+		switch r.Scrub {
+		case "headers":
+			rule.Scrub = proxy.ScrubHeaders
+		case "off":
+			rule.Scrub = proxy.ScrubOff
+		}
 		for _, u := range r.Upgrades {
 			rule.Upgrades = append(rule.Upgrades, strings.ToLower(u))
 		}

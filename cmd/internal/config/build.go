@@ -141,8 +141,11 @@ func (b *builder) buildSecrets() {
 				Name: e.key.text, Field: s.Field, Optional: s.Optional, Owner: s.Owner,
 				Key: canonical(s.Node), Pos: e.key.where(),
 			}
-			if s.Poll != nil {
-				out.Poll = time.Duration(*s.Poll)
+			out.Revoke, out.Deny = s.OnDeleted == "revoke", s.OnInvalid == "deny"
+			set(&out.Poll, s.Poll)
+			set(&out.MaxStale, s.MaxStale)
+			if s.Expect != nil {
+				out.Expect, out.Pattern = s.Expect.kind, s.Expect.pattern
 			}
 			if s.Kind.kind != nil {
 				out.Kind = s.Kind.kind.name

@@ -63,8 +63,13 @@ type Secret struct {
 	Optional bool
 	Owner    string
 	Poll     time.Duration
-	Key      string // canonical text of all its options: equal means unchanged
-	Pos      string // file:line
+	MaxStale time.Duration // 0: the default
+	Revoke   bool          // on_deleted: revoke
+	Deny     bool          // on_invalid: deny
+	Expect   string        // "", "pem", "jwt", "json" or "regex"
+	Pattern  string        // of "regex"
+	Key      string        // canonical text of all its options: equal means unchanged
+	Pos      string        // file:line
 }
 
 // Credential is one configured credential.
@@ -82,7 +87,9 @@ type Rule struct {
 	Strip, Pass    []string
 	Upstream       Upstream
 	AllowPlaintext bool
+	Scrub          string // "all", "headers" or "off"
 	Upgrades       []string
+	NoRetry401     bool // retry_401: false
 	Limits         Limits
 }
 

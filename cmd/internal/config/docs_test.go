@@ -159,6 +159,8 @@ func typeName(f field) string {
 		return "credential, or list"
 	case reflect.TypeFor[denySpec]():
 		return "true, or text"
+	case reflect.TypeFor[scrubSpec]():
+		return "`all`, `headers` or `false`"
 	case reflect.TypeFor[unmatchedSpec]():
 		return "`deny`, or map"
 	case reflect.TypeFor[viaSpec]():

@@ -57,12 +57,16 @@ type caSpec struct {
 }
 
 type secretSpec struct {
-	Node     *node
-	Kind     chosen    `kinds:"secret"`
-	Field    string    `json:"field,omitempty" jsonschema:"the member of a JSON or YAML document that is the secret: a name, or a JSON pointer" default:"the whole content" example:"/data/api_key"`
-	Optional bool      `json:"optional,omitempty" jsonschema:"true: readiness does not wait for it" default:"false"`
-	Owner    string    `json:"owner,omitempty" jsonschema:"whom to ask about it" example:"payments"`
-	Poll     *duration `json:"poll,omitempty" jsonschema:"the time between looks at it, where no change is noticed" default:"the source's" example:"30s"`
+	Node      *node
+	Kind      chosen       `kinds:"secret"`
+	Field     string       `json:"field,omitempty" jsonschema:"the member of a JSON or YAML document that is the secret: a name, or a JSON pointer" default:"the whole content" example:"/data/api_key"`
+	Optional  bool         `json:"optional,omitempty" jsonschema:"true: readiness does not wait for it" default:"false"`
+	Owner     string       `json:"owner,omitempty" jsonschema:"whom to ask about it" example:"payments"`
+	Poll      *duration    `json:"poll,omitempty" jsonschema:"the time between looks at it, where no change is noticed" default:"the source's" example:"30s"`
+	MaxStale  *duration    `json:"max_stale,omitempty" jsonschema:"how long its last good version is used while newer looks fail" default:"24h" example:"1h"`
+	OnDeleted string       `json:"on_deleted,omitempty" enum:"keep,revoke" jsonschema:"what becomes of the last good version where the secret is no longer there: keep it for max_stale, or revoke it after 10s" default:"keep" example:"revoke"`
+	OnInvalid string       `json:"on_invalid,omitempty" enum:"keep,deny" jsonschema:"what becomes of the last good version where the secret has no usable content: keep it for max_stale, or deny it after 1s" default:"keep" example:"deny"`
+	Expect    *expectation `json:"expect,omitempty" jsonschema:"what its content must be: pem, jwt, json, or regex(…), which must match all of it. Other content is refused, and so is half of a file" default:"anything" example:"regex(sk_live_[A-Za-z0-9]+)"`
 }
 
 func (secretSpec) hint(key string) (string, string) {
@@ -95,6 +99,8 @@ type ruleSpec struct {
 	Upstream       upstreamSpec      `json:"upstream,omitzero" jsonschema:"how its hosts are reached"`
 	AllowPlaintext bool              `json:"allow_plaintext,omitempty" jsonschema:"true: the credential may go in clear, to loopback addresses and unix sockets only" default:"false"`
 	Upgrades       []string          `json:"upgrades,omitempty" jsonschema:"protocols that requests may upgrade to, beside websocket" example:"spdy/3.1"`
+	Scrub          *scrubSpec        `json:"scrub,omitempty" jsonschema:"where the attached credentials are masked in answers: all, headers (and trailers), or false" default:"all" example:"headers"`
+	Retry401       *bool             `json:"retry_401,omitempty" jsonschema:"false: a 401 of the upstream always passes. Otherwise the call is sent once more where a newer version of its secret is there, or is found within 1s, and its body is at most 64KiB" default:"true" example:"false"`
 	Limits         ruleLimitsSpec    `json:"limits,omitzero" jsonschema:"limits of its own, in place of those of the whole proxy"`
 }
 

@@ -97,7 +97,12 @@ func (b *builder) buildRule(r *ruled) {
 		},
 		Strip: s.Strip, Pass: s.Pass, AllowPlaintext: s.AllowPlaintext, Limits: b.cfg.Limits,
 	}
+	r.rule.NoRetry401 = s.Retry401 != nil && !*s.Retry401
 	s.Limits.apply(&r.rule.Limits)
+	r.rule.Scrub = "all"
+	if s.Scrub != nil {
+		r.rule.Scrub = s.Scrub.extent
+	}
 	switch {
 	case s.Deny.set():
 		r.rule.Action, r.rule.Hint = policy.Deny, s.Deny.hint

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -113,4 +114,26 @@ func (i *instant) UnmarshalText(text []byte) error {
 
 func (instant) look() (string, string) {
 	return "moment", `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})$`
+}
+
+// expectation is what the content of a secret must be.
+type expectation struct{ kind, pattern string }
+
+func (e *expectation) UnmarshalText(text []byte) error {
+	switch s := string(text); {
+	case s == "pem", s == "jwt", s == "json":
+		e.kind = s
+		return nil
+	case strings.HasPrefix(s, "regex(") && strings.HasSuffix(s, ")"):
+		e.kind, e.pattern = "regex", s[len("regex("):len(s)-1]
+		if _, err := regexp.Compile(e.pattern); err != nil {
+			return errors.New("holds no valid regular expression (RE2)")
+		}
+		return nil
+	}
+	return errors.New("must be pem, jwt, json or regex(…)")
+}
+
+func (expectation) look() (string, string) {
+	return "pem, jwt, json or regex(…)", `^(pem|jwt|json|regex\(.*\))$`
 }

@@ -53,6 +53,8 @@ func (s *schemer) typ(t reflect.Type) *jsonschema.Schema {
 		return s.attach()
 	case reflect.TypeFor[denySpec]():
 		return anyOf(&jsonschema.Schema{Type: "boolean"}, &jsonschema.Schema{Type: "string", MinLength: new(1)})
+	case reflect.TypeFor[scrubSpec]():
+		return anyOf(constant("all"), constant("headers"), constant(false))
 	case reflect.TypeFor[unmatchedSpec]():
 		o := s.structure(t)
 		o.Required = []string{"observe_until"}

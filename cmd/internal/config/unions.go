@@ -59,6 +59,22 @@ func (s *denySpec) decodeNode(d *decoder, n *node, at *trail) {
 
 func (s *denySpec) set() bool { return s != nil && s.deny }
 
+// scrubSpec says where a rule's credentials are masked: all, headers, or false.
+type scrubSpec struct {
+	extent string // as Rule.Scrub
+}
+
+func (s *scrubSpec) decodeNode(d *decoder, n *node, at *trail) {
+	switch {
+	case n.shape == boolean && n.text == "false":
+		s.extent = "off"
+	case n.shape == text && (n.text == "all" || n.text == "headers"):
+		s.extent = n.text
+	default:
+		d.fail(n, "", "%s: must be all, headers or false", at)
+	}
+}
+
 func (u *unmatchedSpec) decodeNode(d *decoder, n *node, at *trail) {
 	if n.shape == text && n.text == "deny" {
 		u.Node = n
