@@ -37,6 +37,7 @@ func (s *Store) Apply(ctx context.Context, specs []Spec) {
 	}
 	stopOld := s.watch(next) // before reading: what changes later is noticed
 	outcomes := s.look(ctx, fresh)
+	together(fresh, outcomes)
 	s.exchange(specs, next, fresh, outcomes, seen)
 	stopOld()
 	s.keepTime()
@@ -72,6 +73,9 @@ func (s *Store) watch(next map[string]*kept) (stopOld func()) {
 func (s *Store) notice() {
 	s.mu.Lock()
 	s.noticed++
+	for _, k := range s.kept {
+		k.unannounced = time.Time{} // the poll was only quicker
+	}
 	s.fileDue()
 	s.mu.Unlock()
 	s.poke()
@@ -80,7 +84,9 @@ func (s *Store) notice() {
 // fileDue is called with mu held.
 func (s *Store) fileDue() {
 	for _, k := range s.kept {
-		k.noticed = k.noticed || len(k.paths) > 0
+		if len(k.paths) > 0 {
+			k.noticed, k.phase = true, Settling
+		}
 	}
 }
 
@@ -104,6 +110,7 @@ func (s *Store) exchange(specs []Spec, next map[string]*kept, fresh []*kept, out
 		if old := s.kept[k.spec.Name]; old != nil {
 			k.follow(old, outcomes[i])
 		}
+		k.warnings = warningsOf(outcomes[i])
 		if result := k.settle(outcomes[i], now); result != "" {
 			changes = append(changes, report{Change: Change{k.status(), result}})
 		}

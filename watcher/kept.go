@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -10,11 +9,18 @@ import (
 )
 
 const (
-	firstRetry = time.Second     // after an error; doubled up to the poll
-	emptyHold  = time.Second     // how long a file may be empty before that is an error
-	pollOther  = 5 * time.Minute // of what gives no notices
-	pollFile   = 10 * time.Second
-	pollSpread = 20 * time.Second
+	firstRetry  = time.Second      // after an error; doubled up to the poll
+	emptyHold   = time.Second      // how long a file may be empty before that is an error
+	invalidHold = time.Second      // how long content must be invalid before the former version is withdrawn
+	deletedHold = 10 * time.Second // how long a secret must be gone before it is withdrawn
+	writeHold   = 10 * time.Second // how long to wait for a writer to close the file
+	writeLook   = 100 * time.Millisecond
+	missedAfter = 3 * time.Second // a notice that comes no later than this after a poll was not missed
+	renewBefore = time.Minute     // before a version expires, look for another
+	maxStale    = 24 * time.Hour
+	pollOther   = 5 * time.Minute // of what gives no notices
+	pollFile    = 10 * time.Second
+	pollSpread  = 20 * time.Second
 )
 
 // kept is one secret and where it stands. What follows the first block is
@@ -22,44 +28,57 @@ const (
 type kept struct {
 	source source.Source
 	field  string
+	expect Expect
 	paths  []string
 	gate   chan struct{} // held by the one look under way
 	looks  uint64        // counted while holding gate
 
 	spec        Spec
 	current     secret.Value
-	previous    secret.Value
+	previous    secret.Value // before current; or, while there is none, what was withdrawn last
 	generation  uint64
-	state       State
+	state       State // never Settling or Validating: phase tells
+	phase       State // Settling, Validating or empty
 	reason      string
 	since       time.Time
 	lastSuccess time.Time
 	staleSince  time.Time
-	emptySince  time.Time
 	next        time.Time // when to look again
 	fails       int       // in a row
 	taken       uint64    // the look whose outcome was taken in last
 	busy        bool      // a look by the time keeper is under way
 	noticed     bool      // look at once, or once more where busy
+	polled      bool      // the look under way had no notice
+	warnings    []string
+
+	// When what is held against the newest look began; zero: it is not.
+	empty, writing, deleted, invalid, pinned time.Time
+	// When a poll found what no notice had told of, until one does.
+	unannounced time.Time
+	reread      reread
 }
 
 func newKept(spec Spec) *kept {
 	return &kept{
 		source: spec.Source,
 		field:  spec.Field,
+		expect: spec.Expect,
 		paths:  spec.Source.Paths(),
 		gate:   make(chan struct{}, 1),
 		spec:   spec,
-		state:  Loading,
+		state:  Init,
 		reason: "not read yet",
 	}
 }
 
 // outcome is what one look gave.
 type outcome struct {
-	look uint64 // counts the looks at a secret; 0: it could not begin
-	text []byte
-	err  error
+	look     uint64 // counts the looks at a secret; 0: it could not begin
+	text     []byte
+	err      error // beside text: an *source.UnsettledError, the text may not be whole
+	expires  time.Time
+	raw      [32]byte // hash of all that was read, of which text may be a field
+	troubles []source.Trouble
 }
 
 // interval is the time to the next look without a notice.
@@ -71,6 +90,13 @@ func (k *kept) interval() time.Duration {
 		return pollFile + rand.N(pollSpread)
 	}
 	return pollOther*9/10 + rand.N(pollOther/5)
+}
+
+func (k *kept) maxStale() time.Duration {
+	if k.spec.MaxStale > 0 {
+		return k.spec.MaxStale
+	}
+	return maxStale
 }
 
 // follow makes k the successor of what the name stood for before. The old
@@ -89,60 +115,6 @@ func (k *kept) follow(old *kept, o outcome) {
 	}
 }
 
-// settle takes in an outcome and returns the Result to report, "" for none.
-func (k *kept) settle(o outcome, now time.Time) string {
-	if o.look != 0 && o.look <= k.taken {
-		return "" // a later look was quicker
-	}
-	k.taken = max(k.taken, o.look)
-	if o.err == nil {
-		return k.accept(o.text, now)
-	}
-	if _, empty := errors.AsType[emptyError](o.err); !empty {
-		k.emptySince = time.Time{}
-	} else if !k.current.IsZero() {
-		// Whoever writes in place empties the file first.
-		if k.emptySince.IsZero() {
-			k.emptySince = now
-		}
-		if end := k.emptySince.Add(emptyHold); now.Before(end) {
-			k.next = end
-			return ""
-		}
-	}
-	if k.staleSince.IsZero() {
-		k.staleSince = now
-	}
-	k.state, k.reason = Loading, o.err.Error()
-	if !k.current.IsZero() {
-		k.state = Stale
-	}
-	k.next = now.Add(min(firstRetry<<min(k.fails, 12), k.interval()))
-	k.fails++
-	return "error"
-}
-
-// accept takes in usable content.
-func (k *kept) accept(text []byte, now time.Time) string {
-	result := ""
-	if k.state != Ready {
-		result = "unchanged"
-	}
-	k.fails, k.emptySince, k.staleSince = 0, time.Time{}, time.Time{}
-	k.state, k.reason, k.lastSuccess = Ready, "", now
-	k.next = now.Add(k.interval())
-	if !k.current.IsZero() && k.current.Reveal() == string(text) {
-		return result
-	}
-	if !k.current.IsZero() {
-		k.previous = k.current
-	}
-	k.generation++
-	k.since = now
-	k.current = secret.New(k.spec.Name, k.generation, now, text)
-	return "rotated"
-}
-
 func (k *kept) entry() secret.Entry {
 	e := secret.Entry{Current: k.current, Previous: k.previous}
 	if k.current.IsZero() {
@@ -152,7 +124,7 @@ func (k *kept) entry() secret.Entry {
 }
 
 func (k *kept) status() Status {
-	return Status{
+	s := Status{
 		Name:        k.spec.Name,
 		Source:      k.source.Describe(),
 		Owner:       k.spec.Owner,
@@ -162,7 +134,16 @@ func (k *kept) status() Status {
 		Since:       k.since,
 		LastSuccess: k.lastSuccess,
 		StaleSince:  k.staleSince,
+		Expires:     k.current.Expires(),
 		NextLook:    k.next,
 		Optional:    k.spec.Optional,
+		Warnings:    k.warnings,
 	}
+	switch {
+	case k.state == Ready && k.phase != "":
+		s.State = k.phase
+	case k.state == Stale:
+		s.ServedUntil = k.deadline()
+	}
+	return s
 }

@@ -3,18 +3,21 @@ package watcher
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/watcher/source"
 )
 
 const (
 	readLimit  = 5 * time.Second // of one look
 	mostReads  = 5               // until two agree
 	firstPause = 10 * time.Millisecond
+	wallLook   = 30 * time.Second // between looks at the wall clock while anything expires by it
 )
 
 // keepTime starts the goroutine that looks when it is time, once.
@@ -32,6 +35,9 @@ func (s *Store) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		if s.overdue(time.Now()) {
+			s.take(nil, nil)
+		}
 		files, others, wait := s.due(time.Now())
 		// Apart, so that a slow store holds up no file.
 		for _, due := range [][]*kept{files, others} {
@@ -54,8 +60,21 @@ func (s *Store) due(now time.Time) (files, others []*kept, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait = time.Hour
+	groups := map[string]bool{}
 	for _, k := range s.kept {
+		if !k.busy && (k.noticed || !k.next.After(now)) {
+			groups[k.group()] = true
+		}
+	}
+	for _, k := range s.kept {
+		if end := k.deadline(); !end.IsZero() {
+			// The wall clock may jump, and stands for no timer to see.
+			wait = min(wait, max(0, end.Sub(now)), wallLook)
+		}
 		left := k.next.Sub(now)
+		if g := k.group(); g != "" && groups[g] {
+			left = 0 // what belongs together is looked at together
+		}
 		switch {
 		case k.busy:
 			continue
@@ -67,7 +86,7 @@ func (s *Store) due(now time.Time) (files, others []*kept, wait time.Duration) {
 		default:
 			others = append(others, k)
 		}
-		k.busy, k.noticed = true, false
+		k.busy, k.polled, k.noticed = true, !k.noticed && k.writing.IsZero() && k.empty.IsZero(), false
 	}
 	return files, others, wait
 }
@@ -77,7 +96,7 @@ func (s *Store) round(ks []*kept) {
 	s.take(ks, s.look(s.ctx, ks))
 	s.mu.Lock()
 	for _, k := range ks {
-		k.busy = false
+		k.busy, k.polled = false, false
 	}
 	s.mu.Unlock()
 	s.poke()
@@ -112,8 +131,9 @@ func (s *Store) lookAt(ctx context.Context, k *kept) outcome {
 		defer func() { <-k.gate }()
 		k.looks++
 		look := k.looks
-		text, err := k.read(ctx)
-		done <- outcome{look, text, err}
+		o := s.read(ctx, k)
+		o.look = look
+		done <- o
 	})
 	if !started {
 		<-k.gate
@@ -129,17 +149,43 @@ func (s *Store) lookAt(ctx context.Context, k *kept) outcome {
 
 // read returns the usable content, from two reads that agree where someone may
 // be writing meanwhile.
-func (k *kept) read(ctx context.Context) ([]byte, error) {
+func (s *Store) read(ctx context.Context, k *kept) (o outcome) {
 	raw, err := k.source.Read(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && len(k.paths) > 0 {
+		raw, err = k.agree(ctx, raw)
 	}
-	if len(k.paths) > 0 {
-		if raw, err = k.agree(ctx, raw); err != nil {
-			return nil, err
+	_, writing := errors.AsType[*source.UnsettledError](err)
+	if err != nil && !writing {
+		return outcome{err: err}
+	}
+	if i, ok := k.source.(source.Inspector); ok {
+		o.troubles = i.Inspect()
+	}
+	o.raw = sha256.Sum256(raw)
+	var bad error
+	if o.text, bad = content(raw, k.field); bad == nil {
+		s.validating(k, o.text)
+		o.expires, bad = validate(o.text, k.expect, time.Now())
+	}
+	if bad != nil {
+		o.text = nil
+		if _, empty := errors.AsType[emptyError](bad); !empty || k.field != "" && len(bytes.TrimSpace(raw)) > 0 {
+			bad = &invalidError{bad}
 		}
 	}
-	return content(raw, k.field)
+	if o.err = bad; writing {
+		o.err = err
+	}
+	return o
+}
+
+// validating shows that other content than the present is being checked.
+func (s *Store) validating(k *kept, text []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !k.current.IsZero() && k.current.Reveal() != string(text) {
+		k.phase = Validating
+	}
 }
 
 // agree reads on until two reads in a row give the same.
@@ -148,7 +194,7 @@ func (k *kept) agree(ctx context.Context, raw []byte) ([]byte, error) {
 	for range mostReads {
 		next, err := k.source.Read(ctx)
 		if err != nil {
-			return nil, err
+			return next, err
 		}
 		same := bytes.Equal(raw, next)
 		if raw = next; same {
@@ -174,13 +220,26 @@ func (s *Store) take(ks []*kept, outcomes []outcome) {
 		s.mu.Unlock()
 		return
 	}
+	together(ks, outcomes)
 	var changes []report
+	var missed []string
 	publish := false
-	for i, k := range ks {
+	step := func(k *kept, of func() string) {
 		before, reason := k.entry(), k.reason
-		if result := k.settle(outcomes[i], now); result != "" && s.kept[k.spec.Name] == k {
+		if result := of(); result != "" && s.kept[k.spec.Name] == k {
 			changes = append(changes, report{Change{k.status(), result}, reason == k.reason})
 			publish = publish || k.entry() != before
+		}
+	}
+	for i, k := range ks {
+		k.warnings = warningsOf(outcomes[i])
+		step(k, func() string { return k.settle(outcomes[i], now) })
+	}
+	for _, k := range s.kept {
+		step(k, func() string { return k.judge(now) })
+		if at := k.unannounced; !at.IsZero() && !now.Before(at.Add(missedAfter)) {
+			k.unannounced = time.Time{}
+			missed = append(missed, k.spec.Name)
 		}
 	}
 	var set *secret.Set
@@ -189,7 +248,25 @@ func (s *Store) take(ks []*kept, outcomes []outcome) {
 	}
 	s.mu.Unlock()
 	s.publish(set, changes)
+	for _, name := range missed {
+		s.log.Warn("a file changed without notice and polling found it", "secret", name)
+		if s.opt.OnMissed != nil {
+			s.opt.OnMissed(name)
+		}
+	}
 	s.poke()
+}
+
+// overdue reports whether a version must be withdrawn.
+func (s *Store) overdue(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kept {
+		if end := k.deadline(); !end.IsZero() && !now.Before(end) {
+			return true
+		}
+	}
+	return false
 }
 
 // compose makes the Set of what is kept. It is called with mu held.
@@ -235,6 +312,8 @@ func (s *Store) logChange(c report) {
 		s.log.Info("secret has a new version", attrs...)
 	case c.Result == "unchanged":
 		s.log.Info("secret can be read again", attrs...)
+	case c.Result == "expired", c.Result == "revoked":
+		s.log.Error("secret is no longer used", append(attrs, slog.String("reason", c.Reason))...)
 	case c.known:
 		s.log.Debug("secret still cannot be used", append(attrs, slog.String("reason", c.Reason))...)
 	default:

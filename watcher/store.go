@@ -16,24 +16,54 @@ import (
 
 // Spec is one secret to keep.
 type Spec struct {
-	Name     string
-	Source   source.Source
-	Field    string // a member of a JSON or YAML document: "api_key" or a JSON pointer "/a/b"; empty: the whole content
-	Optional bool   // readiness does not wait for it
-	Owner    string
-	Poll     time.Duration // between looks without notice, ± 10 %; 0: 10 to 30 s for files, 5 min for the rest
-	Key      string        // equal Keys mean that nothing that matters changed over a reload; empty: it is read anew
+	Name      string
+	Source    source.Source
+	Field     string // a member of a JSON or YAML document: "api_key" or a JSON pointer "/a/b"; empty: the whole content
+	Optional  bool   // readiness does not wait for it
+	Owner     string
+	Poll      time.Duration // between looks without notice, ± 10 %; 0: 10 to 30 s for files, 5 min for the rest
+	MaxStale  time.Duration // how long the last good version survives a failing source; 0: 24 h
+	OnDeleted Policy        // where it is kept no longer: Keep, or Withdraw after 10 s
+	OnInvalid Policy        // it is there, and no usable content: Keep, or Withdraw after 1 s
+	Expect    Expect        // what its content must be
+	Key       string        // equal Keys mean that nothing that matters changed over a reload; empty: it is read anew
 }
+
+// Policy is what becomes of the last good version.
+type Policy uint8
+
+// The policies.
+const (
+	Keep     Policy = iota // it is served, for MaxStale at most
+	Withdraw               // it is no longer served
+)
 
 // State is where a secret stands.
 type State string
 
 // The states a secret passes through.
 const (
-	Loading State = "LOADING" // never had a usable version
-	Ready   State = "READY"
-	Stale   State = "STALE" // the last good version is served, a newer look gave an error
+	Init       State = "INIT"    // nobody has looked yet
+	Loading    State = "LOADING" // never had a usable version
+	Ready      State = "READY"
+	Settling   State = "SETTLING"   // a change was noticed, or is being written; the former version is served
+	Validating State = "VALIDATING" // a new version was read and is being checked; the former is served
+	Stale      State = "STALE"      // the last good version is served, a newer look gave an error
+	Expired    State = "EXPIRED"    // there is none to serve: it expired, or was stale for too long
+	Revoked    State = "REVOKED"    // there is none to serve: it was deleted, or replaced by what is invalid
 )
+
+// Usable reports whether requests are served with the secret.
+func (s State) Usable() bool {
+	switch s {
+	case Ready, Settling, Validating, Stale:
+		return true
+	}
+	return false
+}
+
+// Healthy reports whether the newest content is in use, or about to be.
+func (s State) Healthy() bool { return s.Usable() && s != Stale }
 
 // Status is what may be told of a secret. It holds no secret byte.
 type Status struct {
@@ -46,14 +76,19 @@ type Status struct {
 	Since       time.Time `json:"since,omitzero"`        // when this generation was first used
 	LastSuccess time.Time `json:"last_success,omitzero"` // when a look last gave a usable value
 	StaleSince  time.Time `json:"stale_since,omitzero"`  // when looks began to fail
+	Expires     time.Time `json:"expires,omitzero"`      // of the version in use, if it says so
+	ServedUntil time.Time `json:"served_until,omitzero"` // while it is stale: at the latest
 	NextLook    time.Time `json:"next_look,omitzero"`    // at the latest; a notice brings it forward
 	Optional    bool      `json:"optional,omitempty"`
+	Warnings    []string  `json:"warnings,omitempty"` // of where it is kept
 }
 
 // Change tells of one step of one secret.
 type Change struct {
 	Status
-	Result string // "rotated" (generation 1 is the first), "unchanged" (well again, the content as before), "error"
+	// "rotated" (generation 1 is the first), "unchanged" (well again, the content as before), "error",
+	// and without a look: "expired", "revoked".
+	Result string
 }
 
 // Notices tells of changes to files; a *[dirwatch.Watcher] does.
@@ -66,7 +101,8 @@ type Notices interface {
 type Options struct {
 	Log      *slog.Logger      // nil: none
 	OnSet    func(*secret.Set) // called with every new Set, in order; before Apply returns for the first reads
-	OnChange func(Change)      // called for every look that changed something or gave an error, after OnSet
+	OnChange func(Change)      // called for every look that changed something or gave an error, and when a version is withdrawn; after OnSet
+	OnMissed func(name string) // called for a change of a file that no notice told of and a poll found
 	Notices  Notices           // nil: the Store has a dirwatch.Watcher of its own
 }
 

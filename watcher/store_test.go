@@ -254,7 +254,7 @@ func TestEmptyReadIsHeldASecond(t *testing.T) {
 		look("")
 		time.Sleep(500 * time.Millisecond)
 		look("\n")
-		expectState(t, s, "k READY")
+		expectState(t, s, "k SETTLING")
 		look("two")
 		expect(t, s, "k", "two g2")
 		look("")

@@ -32,6 +32,8 @@ func (s *Set) Lookup(name Ref) (Value, error) {
 		return Value{}, &MissingError{Name: string(name), Problem: "not configured"}
 	case e.Current.IsZero():
 		return Value{}, &MissingError{Name: string(name), Problem: e.Problem}
+	case e.Current.Expired(): // whoever publishes Sets may be late
+		return Value{}, &MissingError{Name: string(name), Problem: "expired"}
 	}
 	return e.Current, nil
 }

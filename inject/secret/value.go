@@ -20,6 +20,7 @@ type payload struct {
 	name       string
 	generation uint64
 	loaded     time.Time
+	expires    time.Time // zero: unknown
 	// The bytes are what a closure holds, because reflection reads unexported
 	// fields behind pointers too: dumpers and differs print those.
 	reveal func() string
@@ -27,8 +28,15 @@ type payload struct {
 
 // New returns generation n of the named secret, counted from 1. It copies text.
 func New(name string, generation uint64, loaded time.Time, text []byte) Value {
+	return NewExpiring(name, generation, loaded, time.Time{}, text)
+}
+
+// NewExpiring is [New] for content that says when it expires, as a JWT or a
+// certificate does: from then on [Set.Lookup] no longer gives it. A zero
+// expires is unknown.
+func NewExpiring(name string, generation uint64, loaded, expires time.Time, text []byte) Value {
 	held := string(text)
-	return Value{&payload{name: name, generation: generation, loaded: loaded, reveal: func() string { return held }}}
+	return Value{&payload{name: name, generation: generation, loaded: loaded, expires: expires, reveal: func() string { return held }}}
 }
 
 // IsZero reports whether v holds nothing.
@@ -59,6 +67,20 @@ func (v Value) Loaded() time.Time {
 		return time.Time{}
 	}
 	return v.p.loaded
+}
+
+// Expires is when this version expires, zero if that is not known.
+func (v Value) Expires() time.Time {
+	if v.p == nil {
+		return time.Time{}
+	}
+	return v.p.expires
+}
+
+// Expired reports whether this version is known to have expired by the wall
+// clock, which goes on while a machine sleeps.
+func (v Value) Expired() bool {
+	return v.p != nil && !v.p.expires.IsZero() && !time.Now().Before(v.p.expires)
 }
 
 // Reveal returns the secret bytes. Only code that puts them on the wire, or

@@ -46,16 +46,23 @@ func (f *file) Describe() string { return "file" }
 // Read returns the content of the file, of [MaxSize] bytes at most. What is no
 // regular file is refused without being opened, and without blocking if one
 // comes in between.
-func (f *file) Read(context.Context) ([]byte, error) {
-	where := "file " + f.path
-	info, err := os.Stat(f.path)
+func (f *file) Read(context.Context) ([]byte, error) { return readFile(f.path) }
+
+// Inspect implements [Inspector].
+func (f *file) Inspect() []Trouble { return inspect(f.path) }
+
+// readFile reads a regular file, and returns an [*UnsettledError] beside its
+// content while someone writes to it.
+func readFile(path string) ([]byte, error) {
+	where := "file " + path
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, readError(where, err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, &ReadError{Problem: notRegular(info), Where: where}
 	}
-	in, err := os.OpenFile(f.path, os.O_RDONLY|nonblocking, 0)
+	in, err := os.OpenFile(path, os.O_RDONLY|nonblocking, 0)
 	if err != nil {
 		return nil, readError(where, err)
 	}
@@ -75,6 +82,12 @@ func (f *file) Read(context.Context) ([]byte, error) {
 		return nil, readError(where, err)
 	case len(text) > MaxSize:
 		return nil, &ReadError{Problem: "over 64 KiB", Where: where}
+	}
+	if info, err = in.Stat(); err != nil {
+		return nil, readError(where, err)
+	}
+	if !settled(in, info) {
+		return text, &UnsettledError{where}
 	}
 	return text, nil
 }

@@ -4,6 +4,7 @@ package source
 func Kinds() []Kind {
 	return []Kind{
 		fileKind(),
+		filesKind(),
 		envKind(),
 	}
 }
