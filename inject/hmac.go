@@ -69,6 +69,9 @@ type signature struct {
 func (s *signature) Owns() Owned           { return Owned{Headers: []string{s.header, s.stamp}} }
 func (s *signature) Secrets() []secret.Ref { return []secret.Ref{s.secret} }
 
+// Signs implements [Signer].
+func (*signature) Signs() {}
+
 // Inject reads the body to its end, so the request leaves only after the
 // client has sent all of it. Errors of the request are a *[BodyTooLargeError]
 // or a *[BodyError].

@@ -21,6 +21,13 @@ type Injector interface {
 	Inject(ctx context.Context, out *http.Request, set *secret.Set) error
 }
 
+// Signer is an Injector that signs what the others set, so it runs after them.
+// It reads the body.
+type Signer interface {
+	Injector
+	Signs()
+}
+
 // Owned names parts of a request.
 type Owned struct {
 	Headers []string // compared without case, "_" as "-"

@@ -96,6 +96,9 @@ func (s *sigv4) Secrets() []secret.Ref {
 	return refs
 }
 
+// Signs implements [Signer].
+func (*sigv4) Signs() {}
+
 // Inject reads the body to its end, so the request leaves only after the
 // client has sent all of it. Errors of the request are a *[QueryError], a
 // *[RequestError], a *[BodyTooLargeError] or a *[BodyError].

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"github.com/attache-proxy/attache/inject"
@@ -68,6 +69,18 @@ func (r *Rule) compile(restricted bool) {
 	}
 	add(neverForwarded()...)
 	r.removal = m
+	r.Attach = signersLast(r.Attach)
+}
+
+// signersLast puts what signs the request behind what it signs.
+func signersLast(attach []Credential) []Credential {
+	signs := func(c Credential) int {
+		if _, ok := c.Injector.(inject.Signer); ok {
+			return 1
+		}
+		return 0
+	}
+	return slices.SortedStableFunc(slices.Values(attach), func(a, b Credential) int { return signs(a) - signs(b) })
 }
 
 // canonical is the spelling under which header names are compared: servers
@@ -81,6 +94,9 @@ func canonical(name string) string {
 func (r *Rule) removes(name string) bool {
 	if strings.IndexByte(name, '_') >= 0 {
 		name = canonical(name)
+		if name == "Content-Length" || name == "Transfer-Encoding" {
+			return true // HTTP/2 lets it in; an upstream that takes "_" for "-" would be smuggled to
+		}
 	}
 	if r != nil {
 		if _, ok := r.removal.headers[name]; ok {
