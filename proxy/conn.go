@@ -39,7 +39,10 @@ type conn struct {
 	// The Snapshot under which the peer was last found to be what it was.
 	checked atomic.Pointer[Snapshot]
 
-	linger bool // Close lets the peer read what was written first
+	opening *exchange // of the CONNECT
+
+	linger atomic.Bool // Close lets the peer read what was written first
+	spent  atomic.Bool // what comes next is the rest of a request that is over
 	closed sync.Once
 }
 
@@ -60,7 +63,7 @@ func (c *conn) Read(b []byte) (int, error) {
 func (c *conn) Close() error {
 	err := net.ErrClosed
 	c.closed.Do(func() {
-		if c.linger {
+		if c.linger.Load() {
 			c.drain()
 		}
 		err = c.Conn.Close()

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"io"
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/attache-proxy/attache/identity"
@@ -37,12 +39,16 @@ type exchange struct {
 	reverse  httputil.ReverseProxy
 	scrub    scrubber
 	body     requestBody
-	query    string   // of the outgoing request
-	failure  *refusal // found while the outgoing request was made or its body read
+	query    string        // of the outgoing request
+	failure  *refusal      // found while the outgoing request was made or its body read
+	client   io.ReadCloser // the request's body as net/http gave it
+	cut      bool          // the connection, or the stream, is to be broken off
 
-	event   audit.Event
-	cancel  context.CancelCauseFunc
-	release func() // of an upgraded connection
+	event    audit.Event
+	admitted audit.Decision         // as the request went on its way
+	cutFor   atomic.Pointer[string] // reason for which a tunnel or upgraded connection was closed
+	cancel   context.CancelCauseFunc
+	release  func() // of an upgraded connection
 
 	mu      sync.Mutex // held by a tick and by the end
 	ended   bool
@@ -55,7 +61,10 @@ func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request, c *conn) *ex
 	x := &exchange{p: p, snap: p.live.Load(), conn: c, in: r, start: p.now()}
 	x.decision.Rule, x.decision.Nearest = -1, -1
 	if w != nil {
-		x.out = &writer{ResponseWriter: w, x: x}
+		x.out, x.client = &writer{ResponseWriter: w, x: x}, r.Body
+		if r.ProtoMajor == 1 {
+			_ = http.NewResponseController(w).EnableFullDuplex()
+		}
 	}
 	e := &x.event
 	e.Type, e.RequestID, e.Listener = audit.Request, p.ids.next(x.start), c.listener

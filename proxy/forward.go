@@ -3,19 +3,17 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
-	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/attache-proxy/attache/inject"
 	"github.com/attache-proxy/attache/inject/secret"
-	"github.com/attache-proxy/attache/inject/stream"
 	"github.com/attache-proxy/attache/proxy/audit"
 	"github.com/attache-proxy/attache/proxy/dial"
 	"github.com/attache-proxy/attache/proxy/policy"
@@ -25,11 +23,6 @@ import (
 // and streams the answer back.
 func (x *exchange) forward(t target) {
 	x.setTarget(t)
-	defer x.recoverPanic()
-	defer x.closeBody(x.in.Body)
-	if x.in.ProtoMajor == 1 {
-		_ = http.NewResponseController(x.out.ResponseWriter).EnableFullDuplex()
-	}
 	if x.snap == nil {
 		x.refuse(reasonNotReady, "")
 		return
@@ -41,12 +34,16 @@ func (x *exchange) forward(t target) {
 	if x.rule == nil {
 		x.event.Decision = audit.WouldDeny
 	}
+	x.admitted = x.event.Decision
 	x.watch()
 	x.reverse = httputil.ReverseProxy{
 		Rewrite: x.rewrite, Transport: x, ModifyResponse: x.modifyResponse, ErrorHandler: x.failed,
 		BufferPool: x.p.buffers, ErrorLog: x.p.inner.ErrorLog,
 	}
 	x.reverse.ServeHTTP(x.out, x.in)
+	if x.release != nil {
+		x.upgradeEnded()
+	}
 }
 
 // Answers of unknown length ReverseProxy flushes at once. Those of known length
@@ -56,22 +53,6 @@ const (
 	flushAfter = 5 * time.Millisecond
 	flushSmall = 2 << 10 // bytes
 )
-
-// closeBody ends the request's body: EnableFullDuplex leaves it to us, on every
-// path. Closing reads what is left of it, so the answer goes first: a client that
-// expects 100-continue sends nothing before it (RFC 9110 §10.1.1).
-func (x *exchange) closeBody(body io.ReadCloser) {
-	if body != http.NoBody && !x.body.ended.Load() {
-		rc := http.NewResponseController(x.out.ResponseWriter)
-		_ = rc.Flush()
-		_ = rc.SetReadDeadline(time.Now().Add(drainTime))
-	}
-	_ = body.Close()
-}
-
-// drainTime is how long a client may take to send what is left of a body that
-// nobody waits for.
-const drainTime = 5 * time.Second
 
 // admit refuses what is refused whatever the rules say.
 func (x *exchange) admit() bool {
@@ -169,8 +150,7 @@ func (x *exchange) context(l Limits) context.Context {
 	ctx := dial.WithInfo(x.in.Context(), &x.info)
 	ctx, x.cancel = context.WithCancelCause(ctx)
 	if l.Total > 0 {
-		cancel := x.cancel
-		t := time.AfterFunc(l.Total, func() { cancel(errTotal) })
+		t := time.AfterFunc(l.Total, x.total)
 		context.AfterFunc(ctx, func() { t.Stop() })
 	}
 	return ctx
@@ -193,6 +173,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 	out.URL.RawQuery = x.query // ReverseProxy sorts, re-encodes and drops
 	out.URL.ForceQuery = pr.In.URL.ForceQuery
+	out.URL.User = nil
 	out.RequestURI = ""
 	out.GetBody = nil // nothing is ever sent twice
 	x.scrub.askPlain(out)
@@ -252,7 +233,7 @@ func (x *exchange) inject(out *http.Request) *refusal {
 	if x.rule == nil {
 		return nil
 	}
-	for i := range x.rule.Attach {
+	for i := range x.rule.Attach { // signers stand last
 		c, ev := &x.rule.Attach[i], &x.event.Credentials[i]
 		x.noteVersion(ev, c.Injector.Secrets())
 		if err := c.Injector.Inject(out.Context(), out, x.snap.Secrets); err != nil {
@@ -280,10 +261,31 @@ func (x *exchange) injectFailed(ev *audit.Credential, err error) *refusal {
 	if q, ok := errors.AsType[*inject.QueryError](err); ok {
 		return &refusal{string(policy.QueryAmbiguous), q.Error()}
 	}
-	if f := x.body.failure(); f != nil {
+	if f := x.requestFault(err); f != nil {
 		return f
 	}
 	return &refusal{reasonCredentialError, err.Error()}
+}
+
+// requestFault is the refusal for what is wrong with the request rather than
+// with the credential, nil if that is not it.
+func (x *exchange) requestFault(err error) *refusal {
+	if f := x.body.failure(); f != nil {
+		return f
+	}
+	if b, ok := errors.AsType[*inject.BodyTooLargeError](err); ok {
+		return &refusal{reasonBodyTooLarge, b.Error()}
+	}
+	if r, ok := errors.AsType[*inject.RequestError](err); ok {
+		return &refusal{reasonBadRequest, r.Error()}
+	}
+	if _, ok := errors.AsType[*inject.BodyError](err); ok {
+		if f := x.brokenOff(); f != nil {
+			return f
+		}
+		return &refusal{reasonBodyAborted, ""} // the cause may quote what the client sent
+	}
+	return nil
 }
 
 // RoundTrip implements [http.RoundTripper] for the ReverseProxy.
@@ -305,12 +307,15 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
 	x.event.UpstreamStatus = res.StatusCode
-	if res.StatusCode == http.StatusProxyAuthRequired {
+	switch code := res.StatusCode; {
+	case code == http.StatusProxyAuthRequired:
 		return &refusal{reasonUpstreamProxyAuth, ""}
+	case code == http.StatusSwitchingProtocols && !asked(res):
+		return &refusal{string(dial.BadResponse), "a switch of protocols that nobody asked for"}
+	case code < 200 && code != http.StatusSwitchingProtocols, code > 999: // net/http panics when it is to write one
+		return &refusal{string(dial.BadResponse), "no status code"}
 	}
-	res.Header.Del("Alt-Svc") // would lead clients around us
-	res.Header.Del("Proxy-Authenticate")
-	res.Header.Del("Proxy-Authentication-Info")
+	stripAnswer(res.Header)
 	if res.StatusCode >= 400 {
 		res.Header.Add("Proxy-Status", "attache; received-status="+res.Status[:3])
 	}
@@ -326,6 +331,29 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	return nil
 }
 
+// asked reports whether a 101 is to what the request wants to upgrade to.
+func asked(res *http.Response) bool {
+	want := res.Request.Header.Get("Upgrade")
+	return want != "" && strings.EqualFold(want, res.Header.Get("Upgrade"))
+}
+
+// stripAnswer removes from an answer what speaks to proxies, or of us.
+func stripAnswer(h http.Header) {
+	delete(h, "Alt-Svc") // would lead clients around us
+	delete(h, "Proxy-Authenticate")
+	delete(h, "Proxy-Authentication-Info")
+	delete(h, "Proxy-Connection")
+	if claims, ok := h["Proxy-Status"]; ok {
+		// Others' entries stay (RFC 9209 §2); nobody else speaks for us.
+		claims = slices.DeleteFunc(slices.Clone(claims), func(v string) bool {
+			return strings.Contains(strings.ToLower(v), "attache")
+		})
+		if h["Proxy-Status"] = claims; len(claims) == 0 {
+			delete(h, "Proxy-Status")
+		}
+	}
+}
+
 // failed answers for an error of the round trip.
 func (x *exchange) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 	f := x.classify(err)
@@ -333,68 +361,24 @@ func (x *exchange) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 }
 
 func (x *exchange) classify(err error) *refusal {
+	ended := x.brokenOff()
+	if ended != nil && ended.reason != string(dial.Cancelled) {
+		return ended // by us; reading the body failed for that reason
+	}
 	if f := x.body.failure(); f != nil {
 		return f
 	}
 	if f, ok := errors.AsType[*refusal](err); ok {
 		return f
 	}
-	switch cause := context.Cause(x.in.Context()); {
-	case errors.Is(cause, errTotal):
-		return &refusal{reasonTotal, ""}
-	case errors.Is(cause, errIdle):
-		return &refusal{reasonIdle, ""}
-	case cause != nil:
-		return &refusal{string(dial.Cancelled), ""}
+	if ended != nil {
+		return ended
 	}
 	if d, ok := errors.AsType[*dial.Error](err); ok {
 		x.event.ResolvedIP = x.info.IP()
 		return &refusal{string(d.Reason), ""}
 	}
 	return &refusal{string(dial.BadResponse), ""} // ReverseProxy's own: a switch of protocols nobody asked for
-}
-
-// recoverPanic turns a panic into a 500, and an answer broken off into an
-// aborted connection: the process lives, the event is written.
-func (x *exchange) recoverPanic() {
-	v := recover()
-	if v == nil {
-		return
-	}
-	if v == http.ErrAbortHandler {
-		if !x.ended {
-			x.aborted()
-			x.end()
-		}
-		panic(http.ErrAbortHandler)
-	}
-	// The value may hold anything; the stack holds no contents.
-	x.p.log.Error("panic in a request", "request_id", x.event.RequestID, "stack", string(debug.Stack()))
-	if x.out.status == 0 {
-		x.refuse(reasonInternal, "")
-		return
-	}
-	x.reject(reasonInternal, "")
-	x.end()
-	panic(http.ErrAbortHandler)
-}
-
-// aborted notes why an answer that had begun was broken off.
-func (x *exchange) aborted() {
-	cause := context.Cause(x.in.Context())
-	switch {
-	case errors.Is(cause, errIdle):
-		x.reject(reasonIdle, "")
-	case errors.Is(cause, errTotal):
-		x.reject(reasonTotal, "")
-	case errors.Is(x.out.err, stream.ErrCompressed), errors.Is(x.out.err, stream.ErrFrame):
-		x.reject(reasonResponseCoding, x.out.err.Error())
-	case cause != nil || x.out.err != nil:
-		x.reject(string(dial.Cancelled), "")
-	default:
-		x.reject(reasonUpstreamAborted, "")
-	}
-	x.event.Decision = audit.Allow
 }
 
 func errText(err error) string {

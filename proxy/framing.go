@@ -62,7 +62,7 @@ func (f *framing) read(src io.Reader, b []byte, c *conn) (int, error) {
 	if f == nil {
 		return src.Read(b)
 	}
-	if f.failed {
+	if f.failed || c.spent.Load() {
 		return 0, errFraming
 	}
 	n, err := src.Read(b)
@@ -74,7 +74,9 @@ func (f *framing) read(src io.Reader, b []byte, c *conn) (int, error) {
 		return n, err
 	}
 	f.failed = true
-	c.proxy.refusedFraming(c)
+	if f.state == framingHead { // else the exchange whose body it is finds out
+		c.proxy.refusedFraming(c)
+	}
 	if ok > 0 {
 		return ok, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 
 	"github.com/elazarl/goproxy"
@@ -31,15 +32,12 @@ func (p *Proxy) newFront() *goproxy.ProxyHttpServer {
 func (p *Proxy) serveOuter(w http.ResponseWriter, r *http.Request) {
 	c := connOf(r.Context())
 	if r.Method == http.MethodConnect {
-		if !p.connects.enter() {
-			return
-		}
-		defer p.connects.leave()
+		defer p.recoverConnect(c)
 		p.front.ServeHTTP(&frontWriter{w, c}, r)
 		return
 	}
 	x := p.newExchange(w, r, c)
-	defer x.end()
+	defer x.finish()
 	switch {
 	case r.URL.Scheme == "" && r.URL.Host == "":
 		x.refuse(reasonNotProxyRequest, "")
@@ -64,10 +62,11 @@ func (p *Proxy) serveOuter(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) connect(_ string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) {
 	r := ctx.Req
 	x := p.newExchange(nil, r, connOf(r.Context()))
+	x.conn.opening = x
 	reject := func(reason, detail string) (*goproxy.ConnectAction, string) {
 		x.reject(reason, detail)
 		ctx.Resp = x.rejection()
-		x.conn.linger = true
+		x.conn.linger.Store(true)
 		x.end()
 		return &goproxy.ConnectAction{Action: goproxy.ConnectReject}, ""
 	}
@@ -106,6 +105,19 @@ func (p *Proxy) connect(_ string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction
 	}
 	x.decided(d.Decision)
 	return reject(string(d.Reason), "")
+}
+
+// recoverConnect ends a CONNECT that panicked: net/http leaves a connection
+// that was hijacked open.
+func (p *Proxy) recoverConnect(c *conn) {
+	if recover() == nil {
+		return
+	}
+	p.log.Error("panic in a CONNECT", "stack", string(debug.Stack()))
+	if c.opening != nil {
+		c.opening.close(reasonInternal, "")
+	}
+	_ = c.Close()
 }
 
 func (p *Proxy) hijack(then func()) *goproxy.ConnectAction {

@@ -192,7 +192,7 @@ func innerContext(ctx context.Context, nc net.Conn) context.Context {
 func (p *Proxy) serveInner(w http.ResponseWriter, r *http.Request) {
 	c := connOf(r.Context())
 	x := p.newExchange(w, r, c)
-	defer x.end()
+	defer x.finish()
 	x.setTarget(c.target)
 	if !x.checkAuthority() || !x.stillWho() {
 		return
@@ -208,7 +208,7 @@ func (x *exchange) checkAuthority() bool {
 		x.refuse(reasonMethodUnsupported, "")
 		return false
 	}
-	if r.URL.Host != "" && r.URL.Scheme != "" && r.URL.Scheme != "https" {
+	if r.URL.Scheme != "" && r.URL.Scheme != "https" || r.ProtoMajor == 2 && r.TLS == nil { // :scheme is not https
 		x.refuse(reasonMisdirected, "")
 		return false
 	}
@@ -245,6 +245,10 @@ func defaultPort(scheme string) uint16 {
 // stillWho rechecks the proof by which the caller opened the connection.
 func (x *exchange) stillWho() bool {
 	c := x.conn
+	if x.snap != nil && x.snap.CallersOnly && len(c.peer.Names()) == 0 {
+		x.refuse(reasonCallerExpired, "") // opened before callers were asked for
+		return false
+	}
 	if x.snap == nil || x.snap.Callers == nil || c.peer == nil {
 		return true
 	}
@@ -252,7 +256,6 @@ func (x *exchange) stillWho() bool {
 		return true
 	}
 	if !x.snap.Callers.Recheck(c.peer, x.p.now(), tokens{x.snap.Secrets}) {
-		x.out.Header().Set("Connection", "close")
 		x.refuse(reasonCallerExpired, "")
 		return false
 	}

@@ -59,7 +59,9 @@ type Proxy struct {
 	closing  chan struct{}  // closed when Shutdown begins
 	stopOnce sync.Once
 	serving  sync.WaitGroup // the inner server
-	connects gate           // CONNECTs being served, tunnels included
+	handlers gate           // everything that is being served, tunnels included
+	life     context.Context
+	kill     context.CancelCauseFunc // ends life: all that is being served
 	inFlight atomic.Int64
 }
 
@@ -74,6 +76,7 @@ func New(live *Live, o Options) *Proxy {
 	for _, r := range Reasons() {
 		p.reasons[r.Code] = r
 	}
+	p.life, p.kill = context.WithCancelCause(context.Background())
 	p.front = p.newFront()
 	p.tls = p.newTLSConfig()
 	p.inner = p.newServer(http.HandlerFunc(p.serveInner))
@@ -118,7 +121,8 @@ func orDuration(v, d time.Duration) time.Duration {
 func (p *Proxy) newServer(h http.Handler) *http.Server {
 	l := p.opts.Server
 	s := &http.Server{
-		Handler:           h,
+		Handler:           p.gated(h),
+		BaseContext:       func(net.Listener) context.Context { return p.life },
 		ReadHeaderTimeout: l.HeaderRead,
 		IdleTimeout:       l.Idle,
 		MaxHeaderBytes:    l.HeaderBytes,
@@ -135,6 +139,19 @@ func (p *Proxy) newServer(h http.Handler) *http.Server {
 	}
 	s.Protocols.SetHTTP1(true)
 	return s
+}
+
+var errShutdown = errors.New("shutdown") // a constant: never assigned again
+
+// gated lets Shutdown wait for h: http.Server.Close does not.
+func (p *Proxy) gated(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !p.handlers.enter() {
+			panic(http.ErrAbortHandler) // returning would answer 200
+		}
+		defer p.handlers.leave()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Serve accepts proxy clients from l until Shutdown and then returns
@@ -194,9 +211,10 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	for _, s := range servers {
 		_ = s.Close()
 	}
+	p.kill(errShutdown)
 	p.raw.closeAll(reasonShutdown)
 	p.conns.closeAll()
-	p.connects.wait()
+	p.handlers.wait()
 	p.serving.Wait()
 	return errors.Join(errs...)
 }

@@ -13,7 +13,7 @@ import (
 func (p *Proxy) routeHandler(rt Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := p.newExchange(w, r, connOf(r.Context()))
-		defer x.end()
+		defer x.finish()
 		t := target{rt.Scheme, rt.Host, rt.Port}
 		x.setTarget(t)
 		if r.Method == http.MethodConnect || r.URL.Host != "" {

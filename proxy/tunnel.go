@@ -22,8 +22,10 @@ func (x *exchange) tunnel() {
 	if err != nil {
 		f := x.classify(err)
 		x.reject(f.reason, f.detail)
-		x.conn.linger = true
-		_ = x.rejection().Write(x.conn)
+		if x.p.reasons[f.reason].Status != 0 {
+			x.conn.linger.Store(true)
+			_ = x.rejection().Write(x.conn)
+		}
 		_ = x.conn.Close()
 		x.end()
 		return
@@ -83,15 +85,15 @@ func (x *exchange) relay(up net.Conn) {
 	if x.event.Decision == "" {
 		x.event.Decision = audit.TunnelAllow
 	}
+	x.admitted = x.event.Decision
 	x.opened()
 	var in, out atomic.Int64
-	var cutFor atomic.Value
 	raw := &rawConn{x: x, rule: x.event.Rule, cut: func(reason string) {
-		cutFor.CompareAndSwap(nil, reason)
+		x.cutFor.CompareAndSwap(nil, &reason)
 		_ = up.Close()
 		_ = x.conn.Conn.Close()
 	}}
-	x.p.raw.add(raw)
+	x.p.track(raw)
 	defer x.p.raw.remove(raw)
 	idle := newIdleCut(x.idleLimit(), func() { raw.cut(reasonIdle) })
 	defer idle.stop()
@@ -100,11 +102,7 @@ func (x *exchange) relay(up net.Conn) {
 	wg.Go(func() { copyHalf(x.conn, up, &out, idle) })
 	wg.Wait()
 	x.event.BytesIn, x.event.BytesOut = in.Load(), out.Load()
-	if reason, ok := cutFor.Load().(string); ok {
-		decision := x.event.Decision
-		x.reject(reason, "")
-		x.event.Decision = decision
-	}
+	x.cutBefore()
 	_ = x.conn.Close()
 	x.end()
 }
@@ -171,11 +169,32 @@ func (x *exchange) upgraded(*http.Response) {
 }
 
 // trackUpgrade lets reloads, and the end, reach an upgraded connection.
-func (x *exchange) trackUpgrade(c *upgradedConn) {
-	raw := &rawConn{x: x, request: x.request(), rule: x.event.Rule, cut: func(string) {
+func (x *exchange) trackUpgrade() {
+	raw := &rawConn{x: x, request: x.request(), rule: x.event.Rule, cut: func(reason string) {
+		x.cutFor.CompareAndSwap(nil, &reason)
 		x.cancel(context.Canceled)
-		_ = c.Conn.Close()
+		_ = x.conn.Conn.Close() // not c's: TLS would wait for the client to read its farewell
 	}}
-	x.p.raw.add(raw)
 	x.release = func() { x.p.raw.remove(raw) }
+	x.p.track(raw)
+}
+
+// track adds c, and closes it if a Snapshot that came since does not allow it.
+func (p *Proxy) track(c *rawConn) {
+	p.raw.add(c)
+	if s := p.live.Load(); s != c.x.snap && !c.allowed(s) {
+		c.cut(reasonClosedByReload)
+	}
+}
+
+// cutBefore notes why a tunnel or an upgraded connection was closed from here,
+// and reports whether it was.
+func (x *exchange) cutBefore() bool {
+	reason := x.cutFor.Load()
+	if reason == nil {
+		return false
+	}
+	x.reject(*reason, "")
+	x.event.Decision = x.admitted
+	return true
 }

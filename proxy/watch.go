@@ -60,12 +60,30 @@ func (x *exchange) tick() {
 	if n := x.progress(); n != x.moved {
 		x.moved, x.movedAt = n, time.Now()
 	} else if time.Since(x.movedAt) >= idle {
-		x.cancel(errIdle)
-		// A client that does not read blocks a Write, which no context ends.
-		_ = http.NewResponseController(x.out.ResponseWriter).SetWriteDeadline(time.Now())
+		x.breakOff(errIdle)
 		return
 	}
 	x.ticker.Reset(idle / idleTicks)
+}
+
+// breakOff ends the request. No context ends a Read of the client's body or a
+// Write to a client that does not read: deadlines do. The caller holds x.mu.
+func (x *exchange) breakOff(why error) {
+	x.cancel(why)
+	rc := http.NewResponseController(x.out.ResponseWriter)
+	_ = rc.SetReadDeadline(time.Now())
+	if x.out.begun.Load() { // else there is a refusal to be written
+		_ = rc.SetWriteDeadline(time.Now())
+	}
+}
+
+// total ends a request that takes longer than limits.total.
+func (x *exchange) total() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.ended {
+		x.breakOff(errTotal)
+	}
 }
 
 func (x *exchange) idleLimit() time.Duration {
@@ -84,7 +102,7 @@ func (x *exchange) opened() {
 	e := &x.event
 	x.p.record(&audit.Event{
 		Type: audit.Opened, Time: x.p.now(), RequestID: e.RequestID, TraceID: e.TraceID,
-		Decision: e.Decision, Rule: e.Rule, Owner: e.Owner,
+		Decision: x.admitted, Rule: e.Rule, Owner: e.Owner,
 		Caller: e.Caller, CallerID: e.CallerID, Proof: e.Proof, Listener: e.Listener,
 		Method: e.Method, Host: e.Host, Port: e.Port, Path: e.Path, Protocol: e.Protocol,
 		ConfigGeneration: e.ConfigGeneration,

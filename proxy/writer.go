@@ -14,6 +14,7 @@ type writer struct {
 	http.ResponseWriter
 	x      *exchange
 	status int
+	begun  atomic.Bool // status is written
 	bytes  atomic.Int64
 	err    error // of writing to the client
 }
@@ -22,11 +23,13 @@ type writer struct {
 func (w *writer) WriteHeader(code int) {
 	if code >= 200 || code == http.StatusSwitchingProtocols {
 		w.status = code
-		if w.x.in.ProtoMajor == 1 && w.x.in.Header.Get("Upgrade") != "" {
-			// What follows a request to upgrade was not checked as HTTP/1.
+		w.begun.Store(true)
+		if in := w.x.in; in.ProtoMajor == 1 && (len(in.Header["Upgrade"]) > 0 || in.Method == http.MethodConnect) {
+			// What follows was not checked as HTTP/1 (see framing).
 			w.Header().Set("Connection", "close")
 		}
 	} else {
+		stripAnswer(w.Header())
 		w.x.scrub.header(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(code)
@@ -50,7 +53,7 @@ type unmasked struct{ w *writer }
 
 func (u unmasked) Write(b []byte) (int, error) {
 	if u.w.status == 0 {
-		u.w.status = http.StatusOK
+		u.w.WriteHeader(http.StatusOK)
 	}
 	n, err := u.w.ResponseWriter.Write(b)
 	u.w.bytes.Add(int64(n))
@@ -87,7 +90,8 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		w.x.conn.guard = nil
 	}
 	w.status = http.StatusSwitchingProtocols
-	w.x.trackUpgrade(c)
+	w.begun.Store(true)
+	w.x.trackUpgrade()
 	return c, rw, nil
 }
 
