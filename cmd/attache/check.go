@@ -96,7 +96,7 @@ func (k checkCmd) Run(c *console) error {
 		res.resolved = true
 		for _, s := range app.Resolve(ctx, cfg) {
 			res.Secrets = append(res.Secrets, secretState{s, app.UsersOf(cfg, s.Name)})
-			res.OK = res.OK && (s.State == watcher.Ready || s.Optional)
+			res.OK = res.OK && (s.State.Usable() || s.Optional)
 		}
 	}
 	if k.json() {
@@ -169,7 +169,7 @@ func (r checked) summary(held int) string {
 	var bad []string
 	unreadable, rules := 0, []string{}
 	for _, s := range r.Secrets {
-		if s.State != watcher.Ready && !s.Optional {
+		if !s.State.Usable() && !s.Optional {
 			unreadable++
 			rules = append(rules, s.Rules...)
 		}
@@ -212,19 +212,28 @@ func (r checked) printSecrets(c *console, now time.Time) {
 		name, src = max(name, len(s.Name)), max(src, len(s.Source))
 	}
 	name, src = min(name, 24), min(src, 30)
-	row := fmt.Sprintf("  %%-%ds  %%-7s  %%-%ds  %%7s   %%s\n", name, src)
-	fmt.Fprintf(c.out, row, "secret", "state", "source", "version", "since")
+	row := fmt.Sprintf("  %%-%ds  %%-7s  %%-%ds  %%7s   %%-9s %%s\n", name, src)
+	fmt.Fprintf(c.out, row, "secret", "state", "source", "version", "since", "expires")
 	for _, s := range r.Secrets {
-		state, version, since := "ok", "-", "-"
-		if s.State != watcher.Ready {
+		state, version, since, expires := "ok", "-", "-", "-"
+		switch {
+		case s.State == watcher.Stale:
+			state = "stale"
+		case !s.State.Usable():
 			state = "missing"
 		}
 		if s.Generation > 0 {
-			version, since = fmt.Sprint(s.Generation), ago(s.Since, now)
+			version, since, expires = fmt.Sprint(s.Generation), ago(s.Since, now), "unknown"
+			if !s.Expires.IsZero() {
+				expires = s.Expires.UTC().Format("2006-01-02 15:04Z")
+			}
 		}
-		fmt.Fprintf(c.out, row, s.Name, state, s.Source, version, since)
-		if s.State != watcher.Ready {
+		fmt.Fprintf(c.out, row, s.Name, state, s.Source, version, since, expires)
+		if state != "ok" {
 			field(c.out, name+2, "", s.Reason)
+		}
+		for _, w := range s.Warnings {
+			field(c.out, name+2, "", "warning: "+w)
 		}
 	}
 	fmt.Fprintln(c.out)

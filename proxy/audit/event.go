@@ -11,6 +11,8 @@ const (
 	Opened          Type = "opened"  // an upgrade, a tunnel or a request over 5 s began
 	SecretRotated   Type = "secret.rotated"
 	SecretStale     Type = "secret.stale"
+	SecretExpired   Type = "secret.expired"
+	SecretRevoked   Type = "secret.revoked"
 	ConfigReloaded  Type = "config.reloaded"
 	ConfigRejected  Type = "config.rejected"
 	IdentityUpdated Type = "identity.updated"

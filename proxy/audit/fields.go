@@ -68,6 +68,8 @@ func Types() []Field {
 		{Key: string(Opened), Meaning: "A tunnel or an upgraded connection was opened, or a request has been running for 5 s. Its `request` event follows with the same `request_id`, unless the process is killed."},
 		{Key: string(SecretRotated), Meaning: "A new version of a secret is in use."},
 		{Key: string(SecretStale), Meaning: "A look at a secret failed; its last good version is used on."},
+		{Key: string(SecretExpired), Meaning: "The last version of a secret is no longer used: it expired, or could not be confirmed for `max_stale`. Rules that need it answer 503."},
+		{Key: string(SecretRevoked), Meaning: "The last version of a secret is no longer used: it was deleted (`on_deleted: revoke`) or replaced by invalid content (`on_invalid: deny`)."},
 		{Key: string(ConfigReloaded), Meaning: "A new configuration is in force."},
 		{Key: string(ConfigRejected), Meaning: "A new configuration was refused; the former one stays in force."},
 		{Key: string(IdentityUpdated), Meaning: "The proxy's own identity changed."},

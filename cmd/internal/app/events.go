@@ -89,6 +89,14 @@ func (l *looks) changed(name, problem string) bool {
 
 // onChange counts every look at a secret, and audits what is news. The store logs.
 func (a *App) onChange(c watcher.Change) {
+	switch c.Result { // what no look found
+	case "expired":
+		a.record(audit.Event{Type: audit.SecretExpired, Secret: c.Name, Version: c.Generation, Detail: c.Reason})
+		return
+	case "revoked":
+		a.record(audit.Event{Type: audit.SecretRevoked, Secret: c.Name, Version: c.Generation, Detail: c.Reason})
+		return
+	}
 	a.metrics.SecretReload(c.Name, c.Result)
 	problem := ""
 	if c.Result == "error" {

@@ -16,7 +16,17 @@ func secretSpecs(cfg *config.Config) []watcher.Spec {
 	for i, s := range cfg.Secrets {
 		specs[i] = watcher.Spec{
 			Name: s.Name, Source: s.Source, Field: s.Field, Optional: s.Optional,
-			Owner: s.Owner, Poll: s.Poll, Key: s.Key,
+			Owner: s.Owner, Poll: s.Poll, MaxStale: s.MaxStale, Key: s.Key,
+		}
+		spec := &specs[i]
+		if s.Revoke {
+			spec.OnDeleted = watcher.Withdraw
+		}
+		if s.Deny {
+			spec.OnInvalid = watcher.Withdraw
+		}
+		if spec.Expect.Kind = s.Expect; s.Pattern != "" {
+			spec.Expect, _ = watcher.Regex(s.Pattern) // the configuration has compiled it
 		}
 	}
 	return specs

@@ -39,7 +39,7 @@ func (a *App) start() error {
 	a.metrics.Configure(metricNames(cfg))
 	a.dirs = dirwatch.New(dirwatch.Options{Log: a.log})
 	a.pool = dial.NewPool(dial.Options{Log: a.log, Own: a.isOwn})
-	a.store = watcher.New(watcher.Options{Log: a.log, OnSet: a.onSet, OnChange: a.onChange, Notices: a.dirs})
+	a.store = watcher.New(watcher.Options{Log: a.log, OnSet: a.onSet, OnChange: a.onChange, OnMissed: func(string) { a.metrics.MissedChange() }, Notices: a.dirs})
 	a.working.Go(func() {
 		defer close(a.applied)
 		a.store.Apply(a.ctx, secretSpecs(cfg))
@@ -171,7 +171,7 @@ func (a *App) secretGauges() []admin.SecretGauge {
 	var all []admin.SecretGauge
 	for _, s := range a.store.Status() {
 		all = append(all, admin.SecretGauge{
-			Name: s.Name, Generation: s.Generation, Stale: s.State == watcher.Stale, LastSuccess: s.LastSuccess,
+			Name: s.Name, Generation: s.Generation, Stale: s.State == watcher.Stale, LastSuccess: s.LastSuccess, Expiry: s.Expires,
 		})
 	}
 	return all

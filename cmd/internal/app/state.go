@@ -7,7 +7,6 @@ import (
 
 	"github.com/attache-proxy/attache/proxy/admin"
 	"github.com/attache-proxy/attache/proxy/policy"
-	"github.com/attache-proxy/attache/watcher"
 )
 
 // App is what admin shows.
@@ -75,7 +74,7 @@ func (a *App) Degraded() []string {
 		lines = append(lines, "config: the last reload was rejected: "+now.lastError)
 	}
 	for _, s := range a.store.Status() {
-		if s.State == watcher.Ready {
+		if s.State.Healthy() {
 			continue
 		}
 		users := []string{"no rule"}
