@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 
 	"github.com/alecthomas/kong"
@@ -62,6 +63,8 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // run is main with everything it touches passed in, but for what package app reads of the process.
 func run(args []string, in, out, errs *os.File) int {
+	// net/http tells this logger what upstreams send unasked, in their words; credentials may be among them.
+	log.SetOutput(io.Discard)
 	c := &console{in, out, errs}
 	parser, err := kong.New(&cli{},
 		kong.Name("attache"),
