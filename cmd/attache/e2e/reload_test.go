@@ -57,6 +57,7 @@ func TestConfigReloadBroken(t *testing.T) {
 	for _, broken := range []string{
 		"rules: [", "ruless: []\n", oneRule + "  - {id: api, hosts: api.test, deny: true}\n", // an id twice
 		strings.Replace(oneRule, "bearer: key", "bearer: nokey", 1), "version: 2\n",
+		"listen:\n  routes:\n    -\n", // as an editor may save it halfway
 	} {
 		s.reconfigure(broken, siteVars(up))
 		s.reload()

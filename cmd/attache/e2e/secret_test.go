@@ -152,3 +152,26 @@ func swapData(t *testing.T, s *server, content string) {
 	}
 	ok(t, os.RemoveAll(filepath.Join(dir, old)))
 }
+
+// TestLastGoodHasALimit: the last good version of a secret that is gone serves
+// for max_stale, and no longer; the next good one ends that.
+func TestLastGoodHasALimit(t *testing.T) {
+	t.Parallel()
+	s, up, key := serveRules(t, strings.Replace(oneRule, "{file: @dir/key}", "{file: @dir/key, max_stale: 1s}", 1), siteOptions{})
+	c := s.client(clientOptions{})
+	s.get(c, "https://api.test/").fine(t)
+	ok(t, os.Remove(filepath.Join(s.dir, "key")))
+	s.await("the loss to be noticed", func() bool { return s.auditCount("secret.stale") > 0 })
+	s.await("the last good version to be withdrawn", func() bool {
+		a := s.get(c, "https://api.test/")
+		return a.StatusCode == http.StatusServiceUnavailable && a.reason() == "credential_missing"
+	})
+	n := len(up.requests())
+	s.get(c, "https://api.test/").refused(t, http.StatusServiceUnavailable, "credential_missing")
+	if len(up.requests()) != n {
+		t.Error("the upstream got a request without its credential")
+	}
+	s.write("key", key)
+	s.await("the secret to be used again", func() bool { return s.get(c, "https://api.test/").StatusCode == http.StatusOK })
+	attached(t, up, key)
+}
