@@ -39,6 +39,7 @@ type exchange struct {
 	reverse  httputil.ReverseProxy
 	scrub    scrubber
 	body     requestBody
+	replay   replay
 	query    string        // of the outgoing request
 	failure  *refusal      // found while the outgoing request was made or its body read
 	client   io.ReadCloser // the request's body as net/http gave it
@@ -53,6 +54,7 @@ type exchange struct {
 	mu      sync.Mutex // held by a tick and by the end
 	ended   bool
 	ticker  *time.Timer
+	watched *watched
 	moved   int64     // bytes, at the last tick that saw any move
 	movedAt time.Time // when that was
 }

@@ -175,11 +175,12 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.ForceQuery = pr.In.URL.ForceQuery
 	out.URL.User = nil
 	out.RequestURI = ""
-	out.GetBody = nil // nothing is ever sent twice
+	out.GetBody = nil // nothing is ever sent twice, but after a 401: see retry.go
 	x.scrub.askPlain(out)
 	x.rewriteUpgrade(out)
 	x.strip(out)
 	x.body.trailers(pr.In, out, x.rule)
+	x.keepForRetry(out)
 	x.failure = x.inject(out)
 }
 
@@ -299,6 +300,13 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	x.event.Attempts = 1
 	res, err := up.RoundTrip(out)
+	if err == nil && res.StatusCode == http.StatusUnauthorized {
+		if next := x.again(out); next != nil {
+			discard(res)
+			x.event.Attempts = 2
+			res, err = up.RoundTrip(next)
+		}
+	}
 	x.event.Phases.FirstByte = x.p.now().Sub(x.start)
 	x.event.Reused, x.event.ResolvedIP = x.info.Reused, x.info.IP()
 	return res, err

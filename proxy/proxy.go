@@ -15,6 +15,7 @@ import (
 
 	"github.com/elazarl/goproxy"
 
+	"github.com/attache-proxy/attache/inject/secret"
 	"github.com/attache-proxy/attache/proxy/audit"
 )
 
@@ -35,7 +36,10 @@ type Options struct {
 	AuditFull func() bool                                 // whether requests must be refused for want of audit; nil: never
 	Leaf      func(host string) (*tls.Certificate, error) // signs for an intercepted host
 	Server    ServerLimits
-	Now       func() time.Time // nil: time.Now
+	// Reread looks for another version of a secret that an upstream refused, and reports whether the
+	// Snapshot in force has one now. It is bounded in time and in how often it looks. nil: never.
+	Reread func(ctx context.Context, refused secret.Value) bool
+	Now    func() time.Time // nil: time.Now
 }
 
 // Proxy serves clients by the Snapshot in force.

@@ -38,6 +38,7 @@ type Rule struct {
 	Plaintext      bool     // upstream.plaintext
 	Upgrades       []string // further Upgrade tokens beside websocket, lower case
 	Scrub          Scrub    // where the credentials are masked in answers
+	NoRetry401     bool     // retry_401: false
 	Limits         Limits
 	removal        removal
 }

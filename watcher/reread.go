@@ -25,7 +25,12 @@ type reread struct {
 func (s *Store) Reread(ctx context.Context, than secret.Value) bool {
 	newer := func() bool {
 		e, ok := s.Set().Entry(secret.Ref(than.Name()))
-		return ok && !e.Current.IsZero() && !e.Current.Same(than)
+		if !ok || e.Current.IsZero() || e.Current.Same(than) {
+			return false
+		}
+		s.taking.Lock() // until it has been told of, nobody uses it
+		defer s.taking.Unlock()
+		return true
 	}
 	if newer() {
 		return true

@@ -218,7 +218,7 @@ func (b *built) snapshot(generation uint64, set *secret.Set) *proxy.Snapshot {
 	for i, r := range b.cfg.Rules {
 		rule := proxy.Rule{
 			Strip: r.Strip, Pass: r.Pass, AllowPlaintext: r.AllowPlaintext, Plaintext: r.Upstream.Plaintext,
-			Upstream: b.rules[i].upstream, UpstreamErr: b.rules[i].err, Limits: limitsOf(r.Limits),
+			Upstream: b.rules[i].upstream, UpstreamErr: b.rules[i].err, Limits: limitsOf(r.Limits), NoRetry401: r.NoRetry401,
 		}
 		switch r.Scrub {
 		case "headers":

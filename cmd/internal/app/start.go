@@ -114,7 +114,7 @@ func (a *App) openCA(cfg *config.Config) (err error) {
 
 func (a *App) proxyOptions(l config.Limits) proxy.Options {
 	return proxy.Options{
-		Log: a.log, Sinks: a.sinks, AuditFull: a.audit.full, Leaf: a.ca.Leaf,
+		Log: a.log, Sinks: a.sinks, AuditFull: a.audit.full, Leaf: a.ca.Leaf, Reread: a.store.Reread,
 		Server: proxy.ServerLimits{
 			Connections: l.Connections, HeaderBytes: l.HeaderBytes, HeaderRead: l.HeaderRead,
 			Handshake: l.Handshake, Idle: l.Idle, Streams: l.Streams,
