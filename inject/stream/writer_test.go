@@ -1,0 +1,209 @@
+package stream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sink notes what it is given, and when.
+type sink struct {
+	mu      sync.Mutex
+	start   time.Time
+	got     bytes.Buffer
+	log     []string // length and time of each write
+	flushed int
+	err     error
+}
+
+func newSink() *sink { return &sink{start: time.Now()} }
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	s.log = append(s.log, fmt.Sprintf("%d@%v", len(p), time.Since(s.start)))
+	return s.got.Write(p)
+}
+
+func (s *sink) flush() { s.flushed++ }
+
+func write(t *testing.T, w io.Writer, text string) {
+	t.Helper()
+	if n, err := io.WriteString(w, text); n != len(text) || err != nil {
+		t.Fatal(n, err)
+	}
+}
+
+func TestHoldBackStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := Compile(plainValue), newSink()
+		w := p.NewWriter(s, p.NewScrubber(), s.flush)
+		write(t, w, "ready?\n"+plainValue[:1])
+		if s.got.String() != "ready?\n" {
+			t.Errorf("at once: %q", s.got.String())
+		}
+		time.Sleep(Silence)
+		synctest.Wait()
+		if want := "ready?\n" + plainValue[:1]; s.got.String() != want || s.flushed != 1 {
+			t.Errorf("after the silence: %q, %d flushes", s.got.String(), s.flushed)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSilenceCountsFromTheLastWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := Compile(plainValue), newSink()
+		w := p.NewWriter(s, p.NewScrubber(), nil)
+		defer w.Close()
+		for i := range 4 { // 60 ms apart: never 100 ms silent
+			write(t, w, plainValue[5*i:5*i+5])
+			time.Sleep(60 * time.Millisecond)
+		}
+		if len(s.log) != 0 {
+			t.Errorf("released while bytes came: %q", s.log)
+		}
+		write(t, w, plainValue[20:])
+		time.Sleep(time.Second)
+		if want := strings.Repeat("*", len(plainValue)); s.got.String() != want || s.log[0] != "21@340ms" {
+			t.Errorf("%q at %v", s.got.String(), s.log)
+		}
+		write(t, w, "again")
+		time.Sleep(time.Second)
+		if want := "5@1.34s"; s.log[1] != want {
+			t.Errorf("second release: %v, want %s", s.log, want)
+		}
+	})
+}
+
+// TestHoldBackOracleInTime is TestHoldBackOracle with the clock.
+func TestHoldBackOracleInTime(t *testing.T) {
+	delays := func(guess string) (log []string) {
+		synctest.Test(t, func(t *testing.T) {
+			p, s := Compile(plainValue), newSink()
+			w := p.NewWriter(s, p.NewScrubber(), nil)
+			for _, c := range []byte("{\"q\":\"" + guess) {
+				write(t, w, string(c))
+				time.Sleep(30 * time.Millisecond)
+			}
+			write(t, w, "\"}")
+			time.Sleep(time.Second)
+			write(t, w, guess+"\n"+guess)
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+			log = s.log
+		})
+		return log
+	}
+	for n := range len(plainValue) + 1 {
+		right, wrong := delays(plainValue[:n]), delays(strings.Repeat("~", n))
+		if fmt.Sprint(right) != fmt.Sprint(wrong) {
+			t.Errorf("a guess of %d bytes is told from none:\n%v\n%v", n, right, wrong)
+		}
+	}
+}
+
+func TestCloseReleasesAndEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := Compile(plainValue), newSink()
+		w := p.NewWriter(s, p.NewScrubber(), s.flush)
+		write(t, w, "a"+plainValue+"b")
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		want := "a" + strings.Repeat("*", len(plainValue)) + "b"
+		time.Sleep(time.Second)
+		if s.got.String() != want || w.Count() != 1 || s.flushed != 0 {
+			t.Errorf("%q, %d masked, %d flushes", s.got.String(), w.Count(), s.flushed)
+		}
+		if _, err := w.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("write after close: %v", err)
+		}
+		w.Flush()
+		if err := w.Release(); err == nil || s.flushed != 0 || len(s.log) != 1 {
+			t.Errorf("used after close: %v, %d flushes, %v", err, s.flushed, s.log)
+		}
+	})
+}
+
+// slow tells that it is being written to and takes its time.
+type slow struct {
+	begun chan bool
+	ended atomic.Bool
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	close(s.begun)
+	<-time.After(20 * time.Millisecond)
+	s.ended.Store(true)
+	return len(p), nil
+}
+
+// TestCloseWaitsForTheTimer holds that the writer behind is not in use after
+// Close, although the timer was writing when it was called.
+func TestCloseWaitsForTheTimer(t *testing.T) {
+	p, s := Compile(plainValue), &slow{begun: make(chan bool)}
+	w := p.NewWriter(s, p.NewScrubber(), nil)
+	write(t, w, "held")
+	<-s.begun
+	if err := w.Close(); err != nil || !s.ended.Load() {
+		t.Errorf("Close: %v; the write behind it ended: %v", err, s.ended.Load())
+	}
+}
+
+func TestErrorsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("broken")
+		p, s := Compile(plainValue), newSink()
+		s.err = broken
+		w := p.NewWriter(s, p.NewScrubber(), s.flush)
+		write(t, w, "held")
+		time.Sleep(time.Second) // the timer meets the error
+		if n, err := w.Write([]byte("more")); n != 0 || !errors.Is(err, broken) {
+			t.Errorf("write: %d, %v", n, err)
+		}
+		if err := w.Close(); !errors.Is(err, broken) || s.flushed != 0 {
+			t.Errorf("close: %v, %d flushes", err, s.flushed)
+		}
+	})
+}
+
+// TestLongWritesAreWhole holds that pieces do not show, and buffers are not
+// mixed up between writers.
+func TestLongWritesAreWhole(t *testing.T) {
+	p := Compile(plainValue)
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			text := strings.Repeat(fmt.Sprint("text ", i, " "), 20000)
+			at := pieceSize - 7
+			text = text[:at] + plainValue + text[at:]
+			var got bytes.Buffer
+			w := p.NewWriter(&got, p.NewScrubber(), func() {})
+			if _, err := io.WriteString(w, text); err != nil {
+				t.Error(err)
+			}
+			w.Flush()
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+			if want := strings.Replace(text, plainValue, strings.Repeat("*", len(plainValue)), 1); got.String() != want {
+				t.Errorf("writer %d: other bytes came out", i)
+			}
+		})
+	}
+	group.Wait()
+}
