@@ -54,7 +54,6 @@ type exchange struct {
 	mu      sync.Mutex // held by a tick and by the end
 	ended   bool
 	ticker  *time.Timer
-	watched *watched
 	moved   int64     // bytes, at the last tick that saw any move
 	movedAt time.Time // when that was
 }
