@@ -111,6 +111,9 @@ func (b *builder) buildListen() {
 	out.Admin = one("admin", l.Admin, defaultAdmin, false)
 	out.Health = one("health", l.Health, none, false)
 	for _, r := range l.Routes {
+		if r.Node == nil { // an empty item, which decoding has reported
+			continue
+		}
 		route, ok := b.route(r)
 		if a, fine := b.address(r.Node.at("listen"), "listen.routes: listen", r.Listen); fine {
 			all = append(all, bound{"routes", r.Node, a, true})
