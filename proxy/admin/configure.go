@@ -27,6 +27,7 @@ func (m *Metrics) Configure(n Names) {
 		t.rules[name] = &ruleSeries{
 			name: name, byCaller: make([]atomic.Pointer[callerSeries], len(t.callerNames)), failures: make([]series, len(t.reasonNames)),
 			clientCredentials: m.clientCredentials.WithLabelValues(name),
+			redactions:        m.redactions.WithLabelValues(name),
 		}
 	}
 	m.credentialSeries(t, unknown, unknown)
@@ -104,6 +105,7 @@ func (m *Metrics) forget(t *table, n Names) {
 			m.requests.DeletePartialMatch(by)
 			m.failures.DeletePartialMatch(by)
 			m.clientCredentials.DeletePartialMatch(by)
+			m.redactions.DeletePartialMatch(by)
 		}
 	}
 	for name := range former.callers {

@@ -37,6 +37,8 @@ func alerts() []alert {
 			"Not ours to mend, but callers will ask. Compare `attache_upstream_duration_seconds`."},
 		{"Applications still carry keys", "increase(attache_client_credentials_total[1d]) > 0",
 			"For a team's list, not for a pager: those applications still send a credential of their own."},
+		{"An upstream repeats credentials", "increase(attache_redactions_total[1d]) > 0",
+			"Nothing leaked: they were masked. Ask why it does; the audit's `redacted` names the calls."},
 		{"Rotations are found by polling alone", "increase(attache_watch_missed_changes_total[1h]) > 0",
 			"Notices of the file system do not arrive: most often a single file is mounted. Mount its directory."},
 		{"The CA ends", "attache_ca_expiry_timestamp_seconds - time() < 30 * 86400",

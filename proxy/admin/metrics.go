@@ -29,7 +29,7 @@ type Metrics struct {
 
 	requests, failures, injections  *prometheus.CounterVec
 	authFailures, clientCredentials *prometheus.CounterVec
-	secretReloads                   *prometheus.CounterVec
+	redactions, secretReloads       *prometheus.CounterVec
 	duration, upstream              prometheus.Histogram
 	missed                          prometheus.Counter
 
@@ -43,6 +43,7 @@ func NewMetrics(version string, g Gauges) *Metrics {
 		registry: prometheus.NewRegistry(),
 		requests: counterVec(requestsTotal), failures: counterVec(failuresTotal), injections: counterVec(injectionsTotal),
 		authFailures: counterVec(authFailures), clientCredentials: counterVec(clientCredentials), secretReloads: counterVec(secretReloads),
+		redactions: counterVec(redactionsTotal),
 		duration: histogram(requestDuration), upstream: histogram(upstreamDuration),
 		missed: prometheus.NewCounter(prometheus.CounterOpts{Name: missedChanges, Help: documented(missedChanges).Help}),
 	}
@@ -50,7 +51,7 @@ func NewMetrics(version string, g Gauges) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(
-		m.requests, m.failures, m.injections, m.authFailures, m.clientCredentials, m.secretReloads,
+		m.requests, m.failures, m.injections, m.authFailures, m.clientCredentials, m.redactions, m.secretReloads,
 		m.duration, m.upstream, m.missed, build, newGaugeCollector(g),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -84,6 +85,9 @@ func (m *Metrics) Record(e *audit.Event) {
 	t := m.table.Load()
 	if e.ClientCredential {
 		t.rule(e.Rule).clientCredentials.Inc()
+	}
+	if e.Redacted > 0 {
+		t.rule(e.Rule).redactions.Add(float64(e.Redacted))
 	}
 	for i := range e.Credentials {
 		c := t.credential(e.Credentials[i].Name)

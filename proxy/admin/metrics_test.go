@@ -96,6 +96,12 @@ func TestRecordCounts(t *testing.T) {
 			"client_credentials_total{rule=stripe}":                                1,
 			"request_duration_seconds{}":                                           1, "upstream_duration_seconds{}": 1,
 		}},
+		"masked": {request(func(e *audit.Event) { e.Redacted = 3 }), map[string]float64{
+			"requests_total{caller=pod,code_class=2xx,decision=allow,rule=stripe}": 1,
+			"injections_total{credential=stripe,kind=bearer,outcome=attached}":     1,
+			"redactions_total{rule=stripe}":                                        3,
+			"request_duration_seconds{}":                                           1, "upstream_duration_seconds{}": 1,
+		}},
 		"refused": {&audit.Event{Type: audit.Request, Decision: audit.Refuse, Reason: "no_rule", Fault: "policy", Caller: "ci", Status: 403, Host: "evil.test"}, map[string]float64{
 			"requests_total{caller=ci,code_class=4xx,decision=refuse,rule=-}": 1,
 			"failures_total{fault=policy,reason=no_rule,rule=-}":              1,

@@ -91,6 +91,7 @@ type ruleSeries struct {
 	byCaller          []atomic.Pointer[callerSeries]
 	failures          []series // by reason
 	clientCredentials prometheus.Counter
+	redactions        prometheus.Counter
 }
 
 type callerSeries struct {

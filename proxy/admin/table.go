@@ -19,6 +19,7 @@ const (
 	injectionsTotal   = "attache_injections_total"
 	authFailures      = "attache_upstream_auth_failures_total"
 	clientCredentials = "attache_client_credentials_total"
+	redactionsTotal   = "attache_redactions_total"
 	secretGeneration  = "attache_secret_generation"
 	secretStale       = "attache_secret_stale"
 	secretReloads     = "attache_secret_reloads_total"
@@ -45,6 +46,7 @@ func Table() []Metric {
 		{injectionsTotal, "counter", []string{"credential", "kind", "outcome"}, "Credentials attached, missing or in error."},
 		{authFailures, "counter", []string{"credential"}, "Answers 401 of upstreams to requests with the credential."},
 		{clientCredentials, "counter", []string{"rule"}, "Calls in which the client sent credentials of its own."},
+		{redactionsTotal, "counter", []string{"rule"}, "Times a credential was masked in an answer: its upstream repeats what it is sent."},
 		{secretGeneration, "gauge", []string{"secret"}, "Version of the secret in use, counted by this process; 0: none yet."},
 		{secretStale, "gauge", []string{"secret"}, "1 while the last good version is used because a newer look failed."},
 		{secretReloads, "counter", []string{"secret", "result"}, "Looks at the secret: rotated, unchanged or error."},
