@@ -10,9 +10,9 @@ import (
 	"github.com/attache-proxy/attache/inject"
 )
 
-// clientCredentials are the headers in which clients send credentials of
+// ClientCredentials are the headers in which clients send credentials of
 // their own. A rule that attaches removes them, unless its pass: names them.
-func clientCredentials() []string {
+func ClientCredentials() []string {
 	return []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token", "Private-Token"}
 }
 
@@ -51,7 +51,7 @@ func (r *Rule) compile(restricted bool) {
 		}
 	}
 	if len(r.Attach) > 0 {
-		add(clientCredentials()...)
+		add(ClientCredentials()...)
 	}
 	add(r.Strip...)
 	for _, n := range r.Pass {

@@ -13,6 +13,7 @@ import (
 	"github.com/attache-proxy/attache/cmd/internal/config"
 	"github.com/attache-proxy/attache/inject"
 	"github.com/attache-proxy/attache/inject/secret"
+	"github.com/attache-proxy/attache/proxy"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -39,19 +40,42 @@ func (x *explained) describe(cfg *config.Config, rule config.Rule, r *policy.Req
 		x.Removes = append(x.Removes, clientCredentials(rule.Pass)...)
 	}
 	x.Removes = unique(append(x.Removes, rule.Strip...))
-	x.Answer = "passed on as it comes; masking is not built yet"
-	if len(rule.Attach) == 0 {
-		x.Answer = "passed on as it comes"
-	} else if len(rule.Callers) == 0 {
+	x.Answer = answer(rule)
+	if len(rule.Attach) > 0 && len(rule.Callers) == 0 {
 		x.Warning = "no callers: everyone who reaches the listener is given this credential"
 	}
+}
+
+// answer tells what of the answer is masked: the secrets of which the rule's credentials are made.
+func answer(rule config.Rule) string {
+	var names []string
+	for _, c := range rule.Attach {
+		for _, ref := range c.Injector.Secrets() {
+			names = append(names, string(ref))
+		}
+	}
+	if len(names) == 0 {
+		return "passed on as it comes"
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	of, one := strings.Join(names, " and "), "this version and the one before"
+	if len(names) > 1 {
+		one = "their versions and the ones before"
+	}
+	switch rule.Scrub {
+	case "headers":
+		return "scrubbed in headers only, of " + of + ", " + one
+	case "off":
+		return "not scrubbed: " + of + " reaches the app if the upstream repeats it"
+	}
+	return "scrubbed of " + of + ", " + one
 }
 
 // clientCredentials are the headers that an attaching rule removes whatever it attaches, but for
 // those that pass: names.
 func clientCredentials(pass []string) []string {
-	all := []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token", "Private-Token"}
-	return slices.DeleteFunc(all, func(name string) bool {
+	return slices.DeleteFunc(proxy.ClientCredentials(), func(name string) bool {
 		return slices.ContainsFunc(pass, func(p string) bool {
 			return strings.EqualFold(strings.ReplaceAll(p, "_", "-"), name)
 		})

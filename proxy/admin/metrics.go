@@ -44,7 +44,7 @@ func NewMetrics(version string, g Gauges) *Metrics {
 		requests: counterVec(requestsTotal), failures: counterVec(failuresTotal), injections: counterVec(injectionsTotal),
 		authFailures: counterVec(authFailures), clientCredentials: counterVec(clientCredentials), secretReloads: counterVec(secretReloads),
 		redactions: counterVec(redactionsTotal),
-		duration: histogram(requestDuration), upstream: histogram(upstreamDuration),
+		duration:   histogram(requestDuration), upstream: histogram(upstreamDuration),
 		missed: prometheus.NewCounter(prometheus.CounterOpts{Name: missedChanges, Help: documented(missedChanges).Help}),
 	}
 	d := documented(buildInfo)

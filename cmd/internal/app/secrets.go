@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"slices"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
 	"github.com/attache-proxy/attache/inject/secret"
@@ -46,7 +47,14 @@ func Resolve(ctx context.Context, cfg *config.Config) []watcher.Status {
 	store := watcher.New(watcher.Options{})
 	defer store.Close()
 	store.Apply(ctx, secretSpecs(cfg))
-	return store.Status()
+	all := store.Status()
+	for i := range all {
+		e, _ := store.Set().Entry(secret.Ref(all[i].Name))
+		if text := shortFor(cfg, e.Current); text != "" {
+			all[i].Warnings = append(slices.Clone(all[i].Warnings), text)
+		}
+	}
+	return all
 }
 
 // onSet puts a new version of a secret in force.
