@@ -34,6 +34,7 @@ type demoStep struct {
 	Millis      float64 `json:"ms"`
 	APIReceived string  `json:"api_received,omitempty"` // empty: nothing, not even a connection
 	GotBack     string  `json:"app_got_back,omitempty"`
+	KeyEchoed   bool    `json:"api_echoed_key"` // whether the key was in what the API answered
 	KeyCameBack bool    `json:"key_came_back"`
 }
 
@@ -122,9 +123,9 @@ func (d demoCmd) play(out io.Writer, w *demoWorld) (*demoResult, error) {
 
 // good reports whether everything came out as Attaché promises.
 func (r *demoResult) good() bool {
-	return r.Call.Status == 200 && !r.Call.CarriedKey && !r.Call.KeyCameBack &&
+	return r.Call.Status == 200 && !r.Call.CarriedKey && r.Call.KeyEchoed && !r.Call.KeyCameBack &&
 		r.Destination.Status == 403 && r.Destination.APIReceived == "" &&
-		r.Caller.Status == 403 && r.Caller.APIReceived == "" && r.Rotation.Failed == 0
+		r.Caller.Status == 403 && r.Caller.APIReceived == "" && r.Rotation.Failed == 0 && r.Rotation.CameBack == 0
 }
 
 func demoEventOf(e *audit.Event) demoEvent {

@@ -22,7 +22,7 @@ import (
 const demoHost = "api.pay.test"
 
 // payAPI is a payment API on loopback, with real TLS. It takes every key that begins with demo_, as
-// an API does while an old and a new key overlap.
+// an API does while an old and a new key overlap, and repeats it in its answer, as an API should not.
 type payAPI struct {
 	server *http.Server
 	addr   string
@@ -32,6 +32,7 @@ type payAPI struct {
 	mu    sync.Mutex
 	conns int
 	last  string         // Authorization of the last call
+	said  string         // the last answer
 	calls map[string]int // by Authorization
 	first map[string]time.Time
 	tell  func(*http.Request) // of every call; nil: nobody
@@ -82,7 +83,18 @@ func (p *payAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"error":"no such key"}`)
 		return
 	}
-	_, _ = io.WriteString(w, `{"paid":true}`)
+	said := `{"paid":true,"you_sent":"` + strings.TrimPrefix(auth, "Bearer ") + `"}`
+	p.mu.Lock()
+	p.said = said
+	p.mu.Unlock()
+	_, _ = io.WriteString(w, said)
+}
+
+// answered is what the API last answered.
+func (p *payAPI) answered() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.said
 }
 
 // tellOf has every call told to tell from now on.

@@ -55,7 +55,8 @@ func (w *demoWorld) call(caller string) (demoStep, error) {
 	}
 	s.Millis, s.Status = millis(time.Since(began)), res.StatusCode
 	s.APIReceived = w.api.since(calls, conns)
-	s.KeyCameBack = w.holdsKey(fmt.Sprint(res.Header, string(body)))
+	s.KeyEchoed = w.holdsKey(w.api.answered())
+	s.KeyCameBack = w.holdsKey(fmt.Sprint(res.Header, string(body), res.Trailer))
 	if res.StatusCode == http.StatusOK {
 		s.GotBack = string(body)
 	} else {
@@ -116,7 +117,8 @@ type demoRotation struct {
 	Requests    int     `json:"requests"`
 	Failed      int     `json:"failed"`
 	Connections int     `json:"connections"`
-	Generation1 int     `json:"generation_1"` // calls that the API received with the first key
+	CameBack    int     `json:"keys_came_back"` // answers that held one of the keys
+	Generation1 int     `json:"generation_1"`   // calls that the API received with the first key
 	Generation2 int     `json:"generation_2"`
 	FirstUse    float64 `json:"first_use_ms"` // from the file's change to the first call with the second key
 	Millis      float64 `json:"ms"`
@@ -125,7 +127,7 @@ type demoRotation struct {
 // rotate sends total requests over conns connections, spread over most of a second, and replaces the
 // key's file after a quarter of them. Should the change take longer to be seen, it goes on until it is.
 func (w *demoWorld) rotate(total, conns int) (*demoRotation, error) {
-	var dials, sent, failed atomic.Int64
+	var dials, sent, failed, back atomic.Int64
 	client := w.client("checkout", conns, &dials)
 	defer client.CloseIdleConnections()
 	const spread = 800 * time.Millisecond
@@ -154,8 +156,12 @@ func (w *demoWorld) rotate(total, conns int) (*demoRotation, error) {
 				if n == int64(total/4) {
 					close(quarter)
 				}
-				if !pay(client) {
+				body, ok := pay(client)
+				if !ok {
 					failed.Add(1)
+				}
+				if w.holdsKey(body) {
+					back.Add(1)
 				}
 				<-tick.C
 			}
@@ -170,7 +176,7 @@ func (w *demoWorld) rotate(total, conns int) (*demoRotation, error) {
 	}
 	r := &demoRotation{
 		Requests: int(sent.Load()), Failed: int(failed.Load()), Connections: int(dials.Load()),
-		Millis: millis(time.Since(began)),
+		CameBack: int(back.Load()), Millis: millis(time.Since(began)),
 	}
 	first, _ := w.api.used(w.keys[0])
 	r.Generation1 = first - before
@@ -181,15 +187,15 @@ func (w *demoWorld) rotate(total, conns int) (*demoRotation, error) {
 	return r, nil
 }
 
-// pay pays once and reports whether that worked.
-func pay(client *http.Client) bool {
+// pay pays once and returns the answer, and whether that worked.
+func pay(client *http.Client) (body string, ok bool) {
 	res, err := client.Post("https://"+demoHost+"/v1/charges", "application/x-www-form-urlencoded", strings.NewReader("amount=5"))
 	if err != nil {
-		return false
+		return "", false
 	}
 	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
-	return err == nil && res.StatusCode == http.StatusOK
+	b, err := io.ReadAll(res.Body)
+	return string(b), err == nil && res.StatusCode == http.StatusOK
 }
 
 // replaceFile replaces a file as careful writers do: written beside it, then renamed.

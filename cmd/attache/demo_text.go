@@ -31,7 +31,11 @@ func (s demoStep) printCall(w io.Writer) {
 		received, note = "nothing", ""
 	}
 	demoLine(w, "API received", received, note)
-	demoLine(w, "app got back", s.GotBack, keyNote(s.KeyCameBack))
+	note = keyNote(s.KeyCameBack)
+	if s.KeyEchoed && !s.KeyCameBack {
+		note = "masked"
+	}
+	demoLine(w, "app got back", s.GotBack, note)
 }
 
 func keyNote(there bool) string {
@@ -60,6 +64,11 @@ func (r *demoRotation) print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "     generation 1, then 2; first used %.0f ms after the file changed\n", r.FirstUse)
+	if r.CameBack == 0 {
+		fmt.Fprintln(w, "     neither key in any answer, though the API repeats it in each")
+	} else {
+		fmt.Fprintf(w, "     A KEY IS IN %s ANSWERS\n", thousands(r.CameBack))
+	}
 }
 
 func (r *demoResult) printAudit(w io.Writer) {

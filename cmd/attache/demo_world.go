@@ -39,7 +39,7 @@ type demoWorld struct {
 func newDemoWorld(ctx context.Context) (_ *demoWorld, err error) {
 	w := &demoWorld{
 		tokens: map[string]string{"checkout": rand.Text(), "reports": rand.Text()},
-		keys:   [2]string{"demo_" + rand.Text()[:10], "demo_" + rand.Text()[:10]},
+		keys:   [2]string{"demo_" + rand.Text()[:8], "demo_" + rand.Text()[:8]},
 		events: make(demoEvents, 16), done: make(chan struct{}),
 	}
 	defer func() {
