@@ -144,12 +144,73 @@ func TestReflectedInBody(t *testing.T) {
 	}
 }
 
+// TestOneCharacterEscaped holds that the place of the only escape, or of the
+// first of two, does not matter.
+func TestOneCharacterEscaped(t *testing.T) {
+	for length := MinBody; length < 70; length += 3 {
+		v := testValue(uint64(length), length)
+		p := Compile(v, testValue(1, 16))
+		for i := range length {
+			for _, format := range []string{"%%%02X", `\u%04x`, "&#%d;"} {
+				form := v[:i] + fmt.Sprintf(format, v[i]) + v[i+1:]
+				if i+9 < length {
+					form = v[:i] + fmt.Sprintf(format, v[i]) + v[i+1:i+9] + fmt.Sprintf(format, v[i+9]) + v[i+10:]
+				}
+				for shift := range 3 {
+					text := []byte("---"[:shift] + form)
+					got := scrub(t, p.NewScrubber(), text, fixed(len(text)))
+					if want := "---"[:shift] + strings.Repeat("*", len(form)); string(got) != want {
+						t.Fatalf("%d of %d: %q became %q", i, length, text, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestLengthLimitDoesNotDependOnCuts holds that what is too long to be held back
+// is not masked where it happens to come in one piece.
+func TestLengthLimitDoesNotDependOnCuts(t *testing.T) {
+	v := testValue(1, 60)
+	for _, literal := range []int{0, 1, 40} {
+		encoded := fmt.Sprintf("%x", v)
+		text := []byte(encoded[:literal])
+		for _, c := range encoded[literal:] {
+			text = fmt.Appendf(text, `\u%04x`, c)
+		}
+		for _, size := range []int{1, 100, len(text)} {
+			if got := scrub(t, Compile(v).NewScrubber(), text, fixed(size)); !bytes.Equal(got, text) {
+				t.Errorf("in pieces of %d: %q", size, got)
+			}
+		}
+	}
+}
+
+func TestControlBytesEndTheHoldBack(t *testing.T) {
+	for c := range 256 {
+		for length := range 20 {
+			for at := range length {
+				b := bytes.Repeat([]byte("\x80"), length)
+				b[at] = byte(c)
+				want := length
+				if c < 0x20 || c == 0x7F {
+					want = length - at - 1
+				}
+				if got := sinceControl(b); got != want {
+					t.Fatalf("%q: %d, want %d", b, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestOverlappingSecrets(t *testing.T) {
-	a, b := "canary_AAAA_middle_x", "_middle_x_BBBB_canary"
-	text := []byte("<canary_AAAA_middle_x_BBBB_canary> " + a + "|" + b)
-	want := "<" + strings.Repeat("*", 32) + "> " + strings.Repeat("*", len(a)) + "|" + strings.Repeat("*", len(b))
+	a, b, inside := "canary_AAAA_middle_x", "_middle_x_BBBB_canary", "AAAA_middle_"
+	after := strings.Repeat("x", 200) // pushes what is held back out bit by bit
+	text := []byte("<canary_AAAA_middle_x_BBBB_canary> " + a + "|" + b + after)
+	want := "<" + strings.Repeat("*", 32) + "> " + strings.Repeat("*", len(a)) + "|" + strings.Repeat("*", len(b)) + after
 	for size := 1; size <= len(text); size++ {
-		s := Compile(a, b).NewScrubber()
+		s := Compile(a, b, inside).NewScrubber()
 		if got := scrub(t, s, text, fixed(size)); string(got) != want {
 			t.Errorf("in pieces of %d: %q", size, got)
 		}

@@ -71,17 +71,20 @@ func TestSilenceCountsFromTheLastWrite(t *testing.T) {
 		for i := range 4 { // 60 ms apart: never 100 ms silent
 			write(t, w, plainValue[5*i:5*i+5])
 			time.Sleep(60 * time.Millisecond)
+			synctest.Wait()
 		}
 		if len(s.log) != 0 {
 			t.Errorf("released while bytes came: %q", s.log)
 		}
 		write(t, w, plainValue[20:])
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if want := strings.Repeat("*", len(plainValue)); s.got.String() != want || s.log[0] != "21@340ms" {
 			t.Errorf("%q at %v", s.got.String(), s.log)
 		}
 		write(t, w, "again")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if want := "5@1.34s"; s.log[1] != want {
 			t.Errorf("second release: %v, want %s", s.log, want)
 		}
@@ -97,9 +100,11 @@ func TestHoldBackOracleInTime(t *testing.T) {
 			for _, c := range []byte("{\"q\":\"" + guess) {
 				write(t, w, string(c))
 				time.Sleep(30 * time.Millisecond)
+				synctest.Wait()
 			}
 			write(t, w, "\"}")
 			time.Sleep(time.Second)
+			synctest.Wait()
 			write(t, w, guess+"\n"+guess)
 			if err := w.Close(); err != nil {
 				t.Error(err)
@@ -126,6 +131,7 @@ func TestCloseReleasesAndEnds(t *testing.T) {
 		}
 		want := "a" + strings.Repeat("*", len(plainValue)) + "b"
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if s.got.String() != want || w.Count() != 1 || s.flushed != 0 {
 			t.Errorf("%q, %d masked, %d flushes", s.got.String(), w.Count(), s.flushed)
 		}
