@@ -54,6 +54,7 @@ type exchange struct {
 	mu      sync.Mutex // held by a tick and by the end
 	ended   bool
 	ticker  *time.Timer
+	watched *watched
 	moved   int64     // bytes, at the last tick that saw any move
 	movedAt time.Time // when that was
 }
@@ -194,6 +195,7 @@ func (x *exchange) close(reason, detail string) {
 
 // hand ends a CONNECT whose requests have exchanges, and events, of their own.
 func (x *exchange) hand() {
+	x.conn.opening = nil // or an idle connection would keep its CONNECT in memory
 	if x.stopWatch() {
 		x.p.inFlight.Add(-1)
 	}

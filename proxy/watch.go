@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/attache-proxy/attache/proxy/audit"
@@ -18,7 +19,26 @@ const idleTicks = 4
 func (x *exchange) watch() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.ticker = time.AfterFunc(openedAfter, x.firstTick)
+	x.watched = &watched{}
+	x.watched.Store(x)
+	x.ticker = time.AfterFunc(openedAfter, x.watched.firstTick)
+}
+
+// watched is what a timer holds of an exchange: nothing once that has ended. A
+// stopped timer stays in the runtime's heap for a while, and with it all that its
+// function reaches.
+type watched struct{ atomic.Pointer[exchange] }
+
+func (w *watched) firstTick() {
+	if x := w.Load(); x != nil {
+		x.firstTick()
+	}
+}
+
+func (w *watched) tick() {
+	if x := w.Load(); x != nil {
+		x.tick()
+	}
 }
 
 // stopWatch ends looking after the exchange and reports whether this call did so.
@@ -31,6 +51,7 @@ func (x *exchange) stopWatch() bool {
 	x.ended = true
 	if x.ticker != nil {
 		x.ticker.Stop()
+		x.watched.Store(nil)
 	}
 	return true
 }
@@ -44,7 +65,7 @@ func (x *exchange) firstTick() {
 	x.opened()
 	if idle := x.idleLimit(); idle > 0 {
 		x.moved, x.movedAt = x.progress(), time.Now()
-		x.ticker = time.AfterFunc(idle/idleTicks, x.tick)
+		x.ticker = time.AfterFunc(idle/idleTicks, x.watched.tick)
 	}
 }
 
