@@ -65,7 +65,12 @@ func (w *Watcher) follow() (map[string]bool, bool) {
 				}
 				wanted[s.dir] = wanted[s.dir] || s.needed
 				add(s.dir, e)
-				add(filepath.Join(s.dir, s.name), e)
+				full := filepath.Join(s.dir, s.name)
+				add(full, e)
+				if s.leaf && w.mounted(full) {
+					// Its directory tells nothing of what is mounted on it.
+					wanted[full] = false
+				}
 			}
 		}
 	}

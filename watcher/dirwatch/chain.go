@@ -15,6 +15,7 @@ type step struct {
 	// the first that is missing. The other directories are watched as well
 	// where that is cheap, for the parent that is moved away and made anew.
 	needed bool
+	leaf   bool // the file itself
 }
 
 // maxLinks is how many symlinks are followed, as many as Linux does.
@@ -40,7 +41,8 @@ func chain(path string) []step {
 		full := filepath.Join(dir, name)
 		info, err := os.Lstat(full)
 		link := err == nil && info.Mode()&fs.ModeSymlink != 0
-		steps = append(steps, step{dir, name, err != nil || link || len(rest) == 0})
+		leaf := err == nil && !link && len(rest) == 0
+		steps = append(steps, step{dir, name, err != nil || link || leaf, leaf && info.Mode().IsRegular()})
 		if err != nil {
 			return steps
 		}

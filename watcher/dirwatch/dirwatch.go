@@ -15,6 +15,7 @@ type Watcher struct {
 	log       *slog.Logger
 	notices   notices
 	ancestors bool // watch every directory up to the root
+	mounted   func(file string) bool
 
 	arming sync.Mutex             // held while watches are set; guards armed
 	armed  map[string]fs.FileInfo // directories under watch, as they were when it was set
@@ -47,12 +48,17 @@ type notices struct {
 // Options of a Watcher. The zero value is safe.
 type Options struct {
 	Log *slog.Logger // nil: none
+
+	newWatcher func() (*fsnotify.Watcher, error) // nil: fsnotify's own; tests exhaust it
 }
 
 // New returns a running Watcher. Where the system has no notices left, it
 // polls and warns: New does not fail for that.
 func New(o Options) *Watcher {
-	fsw, err := fsnotify.NewWatcher()
+	if o.newWatcher == nil {
+		o.newWatcher = fsnotify.NewWatcher
+	}
+	fsw, err := o.newWatcher()
 	if err != nil {
 		w := newWatcher(o, notices{})
 		w.setReason(err.Error())
@@ -66,6 +72,7 @@ func newWatcher(o Options, n notices) *Watcher {
 		log:       o.Log,
 		notices:   n,
 		ancestors: watchAncestors,
+		mounted:   isMountPoint,
 		armed:     map[string]fs.FileInfo{},
 		watches:   map[*watch]bool{},
 		wake:      make(chan struct{}, 1),

@@ -335,9 +335,11 @@ func TestWatchExhausted(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // none to be had at all
-		w := newWatcher(Options{}, notices{})
-		w.setReason("too many open files")
+		w := New(Options{newWatcher: func() (*fsnotify.Watcher, error) { return nil, syscall.EMFILE }})
 		defer w.Close()
+		if polling, why := w.Polling(); !polling || why != "too many open files" {
+			t.Errorf("polling %t: %s", polling, why)
+		}
 		calls := 0
 		defer w.Watch([]string{dir + "/s"}, func() { calls++ })()
 		time.Sleep(time.Minute)

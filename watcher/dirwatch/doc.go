@@ -1,6 +1,7 @@
 // Package dirwatch owns notices of changes to files: it watches the
-// directories on the way to a file, symlinks included, and never the file,
-// because a watch of a file dies with the first rename over it.
+// directories on the way to a file, symlinks included, and not the file, because
+// a watch of a file dies with the first rename over it. A file that something is
+// mounted on is watched as well: its directory tells nothing of it.
 //
 // It is a leaf: it knows no secrets or sources, reads no content, and imports
 // nothing of Attaché. A notice says "look again", never what changed.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/inject"
 	"github.com/attache-proxy/attache/proxy/audit"
 )
 
@@ -58,7 +59,6 @@ func (a *App) reloads(ctx context.Context) {
 				a.log.Error("audit log cannot be reopened", "error", err)
 			}
 			_ = a.Reload(ctx)
-			a.store.Refresh(ctx)
 		case <-a.reload.notice:
 			a.reloadChanged(ctx)
 		case <-poll.C:
@@ -108,12 +108,22 @@ func (a *App) reloadChanged(ctx context.Context) {
 		}
 		seen = next
 	}
-	_ = a.Reload(ctx) // told of in log, audit, metrics and admin
+	_ = a.reconfigure() // told of in log, audit, metrics and admin
 }
 
-// Reload loads the configuration anew and puts all of it in force, or nothing: an error says why and
-// leaves the former one serving. It implements admin.State.
+// Reload loads the configuration anew, as reconfigure does, and looks at every secret. It implements
+// admin.State.
 func (a *App) Reload(ctx context.Context) error {
+	err := a.reconfigure()
+	if !a.draining.Load() {
+		a.store.Refresh(ctx)
+	}
+	return err
+}
+
+// reconfigure loads the configuration anew and puts all of it in force, or nothing: an error says why
+// and leaves the former one serving.
+func (a *App) reconfigure() error {
 	a.reload.mu.Lock()
 	defer a.reload.mu.Unlock()
 	if a.draining.Load() {
@@ -122,6 +132,7 @@ func (a *App) Reload(ctx context.Context) error {
 	a.reload.tried = fingerprint(a.path) + fingerprint(named(a.config())...)
 	next, err := a.load()
 	if err == nil {
+		keepInjectors(next.cfg, a.config())
 		err = a.adopt(next)
 	}
 	if err == nil {
@@ -181,6 +192,29 @@ func (a *App) adopt(next *built) error {
 	a.warn(next.cfg)
 	a.record(audit.Event{Type: audit.ConfigReloaded, ConfigGeneration: generation})
 	return nil
+}
+
+// keepInjectors makes next use the injectors of old for the credentials that did not change: they
+// keep what they have rendered, and the tokens they hold.
+func keepInjectors(next, old *config.Config) {
+	former := map[string]inject.Injector{}
+	id := func(rule string, c config.Credential) string { return rule + "\x00" + c.Name + "\x00" + c.Kind + "\x00" + c.Key }
+	each := func(cfg *config.Config, visit func(id string, c *config.Credential)) {
+		for i := range cfg.Credentials {
+			visit(id("", cfg.Credentials[i]), &cfg.Credentials[i])
+		}
+		for _, r := range cfg.Rules {
+			for i := range r.Attach {
+				visit(id(r.ID, r.Attach[i]), &r.Attach[i])
+			}
+		}
+	}
+	each(old, func(id string, c *config.Credential) { former[id] = c.Injector })
+	each(next, func(id string, c *config.Credential) {
+		if i := former[id]; i != nil {
+			c.Injector = i
+		}
+	})
 }
 
 // warn logs what the configuration's author should look at.
