@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -135,7 +136,10 @@ func (x *exchange) scrubResponse(res *http.Response) error {
 		return nil
 	}
 	s.header(res.Header)
+	s.header(res.Trailer) // the names that are announced
 	if res.StatusCode == http.StatusSwitchingProtocols {
+		// ReverseProxy would write the upstream's own phrase behind the code.
+		res.Status = strconv.Itoa(res.StatusCode) + " " + http.StatusText(res.StatusCode)
 		return nil
 	}
 	if s.bodies && hasBody(x.in.Method, res) {
