@@ -99,8 +99,8 @@ func TestPingBehindAHeldFragment(t *testing.T) {
 		write(t, w, string(in))
 		time.Sleep(Silence)
 		synctest.Wait()
-		if s.got.String() != string(in) || s.flushed != 1 {
-			t.Errorf("%q, want %q", s.got.String(), in)
+		if got, _, flushed := s.seen(); got != string(in) || flushed != 1 {
+			t.Errorf("%q, want %q, %d flushes", got, in, flushed)
 		}
 		if err := w.Close(); err != nil {
 			t.Error(err)

@@ -156,10 +156,11 @@ func TestOneCharacterEscaped(t *testing.T) {
 				if i+9 < length {
 					form = v[:i] + fmt.Sprintf(format, v[i]) + v[i+1:i+9] + fmt.Sprintf(format, v[i+9]) + v[i+10:]
 				}
-				for shift := range 3 {
-					text := []byte("---"[:shift] + form)
+				// Beside bytes that no value has, and beside text.
+				for _, before := range []string{"--"[:i%3], strings.Repeat("\x80", i+length%7), strings.Repeat("-", 100+i) + "\x80"} {
+					text := []byte(before + form + "\x80\x01")
 					got := scrub(t, p.NewScrubber(), text, fixed(len(text)))
-					if want := "---"[:shift] + strings.Repeat("*", len(form)); string(got) != want {
+					if want := before + strings.Repeat("*", len(form)) + "\x80\x01"; string(got) != want {
 						t.Fatalf("%d of %d: %q became %q", i, length, text, got)
 					}
 				}
@@ -172,7 +173,7 @@ func TestOneCharacterEscaped(t *testing.T) {
 // is not masked where it happens to come in one piece.
 func TestLengthLimitDoesNotDependOnCuts(t *testing.T) {
 	v := testValue(1, 60)
-	for _, literal := range []int{0, 1, 40} {
+	for _, literal := range []int{0, 1, 40, 70} {
 		encoded := fmt.Sprintf("%x", v)
 		text := []byte(encoded[:literal])
 		for _, c := range encoded[literal:] {

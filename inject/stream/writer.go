@@ -37,7 +37,7 @@ var (
 // several goroutines; the writer behind it is then called by one at a time, and
 // never after Close returned.
 type Writer struct {
-	patterns *Patterns
+	patterns *Patterns // for their buffers
 	w        io.Writer
 	flush    func()
 
@@ -57,6 +57,9 @@ type Writer struct {
 // silence and by [Writer.Flush]. Without [Writer.Close] what is held back may
 // be lost and a timer is left.
 func (p *Patterns) NewWriter(w io.Writer, t Transformer, flush func()) *Writer {
+	if p == nil {
+		p = new(Patterns)
+	}
 	return &Writer{patterns: p, w: w, t: t, flush: flush}
 }
 
@@ -67,8 +70,8 @@ const pieceSize = 32 << 10
 func (w *Writer) Write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err == nil && w.closed {
-		w.err = io.ErrClosedPipe
+	if w.closed {
+		return 0, io.ErrClosedPipe
 	}
 	for n < len(p) && w.err == nil {
 		piece := p[n:min(len(p), n+pieceSize)]

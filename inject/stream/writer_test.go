@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,18 @@ func (s *sink) Write(p []byte) (int, error) {
 	return s.got.Write(p)
 }
 
-func (s *sink) flush() { s.flushed++ }
+func (s *sink) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushed++
+}
+
+// seen returns what came, in which writes, and how often it was flushed.
+func (s *sink) seen() (text string, log []string, flushed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.got.String(), slices.Clone(s.log), s.flushed
+}
 
 func write(t *testing.T, w io.Writer, text string) {
 	t.Helper()
@@ -49,13 +61,13 @@ func TestHoldBackStall(t *testing.T) {
 		p, s := Compile(plainValue), newSink()
 		w := p.NewWriter(s, p.NewScrubber(), s.flush)
 		write(t, w, "ready?\n"+plainValue[:1])
-		if s.got.String() != "ready?\n" {
-			t.Errorf("at once: %q", s.got.String())
+		if got, _, _ := s.seen(); got != "ready?\n" {
+			t.Errorf("at once: %q", got)
 		}
 		time.Sleep(Silence)
 		synctest.Wait()
-		if want := "ready?\n" + plainValue[:1]; s.got.String() != want || s.flushed != 1 {
-			t.Errorf("after the silence: %q, %d flushes", s.got.String(), s.flushed)
+		if got, _, flushed := s.seen(); got != "ready?\n"+plainValue[:1] || flushed != 1 {
+			t.Errorf("after the silence: %q, %d flushes", got, flushed)
 		}
 		if err := w.Close(); err != nil {
 			t.Error(err)
@@ -73,20 +85,20 @@ func TestSilenceCountsFromTheLastWrite(t *testing.T) {
 			time.Sleep(60 * time.Millisecond)
 			synctest.Wait()
 		}
-		if len(s.log) != 0 {
-			t.Errorf("released while bytes came: %q", s.log)
+		if _, log, _ := s.seen(); len(log) != 0 {
+			t.Errorf("released while bytes came: %q", log)
 		}
 		write(t, w, plainValue[20:])
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if want := strings.Repeat("*", len(plainValue)); s.got.String() != want || s.log[0] != "21@340ms" {
-			t.Errorf("%q at %v", s.got.String(), s.log)
+		if got, log, _ := s.seen(); got != stars || log[0] != "21@340ms" {
+			t.Errorf("%q at %v", got, log)
 		}
 		write(t, w, "again")
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if want := "5@1.34s"; s.log[1] != want {
-			t.Errorf("second release: %v, want %s", s.log, want)
+		if _, log, _ := s.seen(); log[1] != "5@1.34s" {
+			t.Errorf("second release: %v", log)
 		}
 	})
 }
@@ -109,7 +121,7 @@ func TestHoldBackOracleInTime(t *testing.T) {
 			if err := w.Close(); err != nil {
 				t.Error(err)
 			}
-			log = s.log
+			_, log, _ = s.seen()
 		})
 		return log
 	}
@@ -129,18 +141,18 @@ func TestCloseReleasesAndEnds(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		want := "a" + strings.Repeat("*", len(plainValue)) + "b"
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if s.got.String() != want || w.Count() != 1 || s.flushed != 0 {
-			t.Errorf("%q, %d masked, %d flushes", s.got.String(), w.Count(), s.flushed)
+		if got, _, flushed := s.seen(); got != "a"+stars+"b" || w.Count() != 1 || flushed != 0 {
+			t.Errorf("%q, %d masked, %d flushes", got, w.Count(), flushed)
 		}
 		if _, err := w.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("write after close: %v", err)
 		}
 		w.Flush()
-		if err := w.Release(); err == nil || s.flushed != 0 || len(s.log) != 1 {
-			t.Errorf("used after close: %v, %d flushes, %v", err, s.flushed, s.log)
+		err := errors.Join(w.Release(), w.Close())
+		if _, log, flushed := s.seen(); err != nil || flushed != 0 || len(log) != 1 {
+			t.Errorf("used after close: %v, %d flushes, %v", err, flushed, log)
 		}
 	})
 }
@@ -181,8 +193,9 @@ func TestErrorsStay(t *testing.T) {
 		if n, err := w.Write([]byte("more")); n != 0 || !errors.Is(err, broken) {
 			t.Errorf("write: %d, %v", n, err)
 		}
-		if err := w.Close(); !errors.Is(err, broken) || s.flushed != 0 {
-			t.Errorf("close: %v, %d flushes", err, s.flushed)
+		err := w.Close()
+		if _, _, flushed := s.seen(); !errors.Is(err, broken) || flushed != 0 {
+			t.Errorf("close: %v, %d flushes", err, flushed)
 		}
 	})
 }
