@@ -198,7 +198,9 @@ func (a *App) adopt(next *built) error {
 // keep what they have rendered, and the tokens they hold.
 func keepInjectors(next, old *config.Config) {
 	former := map[string]inject.Injector{}
-	id := func(rule string, c config.Credential) string { return rule + "\x00" + c.Name + "\x00" + c.Kind + "\x00" + c.Key }
+	id := func(rule string, c config.Credential) string {
+		return rule + "\x00" + c.Name + "\x00" + c.Kind + "\x00" + c.Key
+	}
 	each := func(cfg *config.Config, visit func(id string, c *config.Credential)) {
 		for i := range cfg.Credentials {
 			visit(id("", cfg.Credentials[i]), &cfg.Credentials[i])
