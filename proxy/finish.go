@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/attache-proxy/attache/inject/stream"
 	"github.com/attache-proxy/attache/proxy/audit"
 	"github.com/attache-proxy/attache/proxy/dial"
 )
@@ -77,8 +76,8 @@ func (x *exchange) panicked(v any) {
 func (x *exchange) aborted() {
 	f := x.brokenOff()
 	switch {
-	case errors.Is(x.out.err, stream.ErrCompressed), errors.Is(x.out.err, stream.ErrFrame):
-		f = &refusal{reasonResponseCoding, x.out.err.Error()}
+	case x.scrub.lost() != nil:
+		f = x.scrub.lost()
 	case f == nil && x.out.err != nil:
 		f = &refusal{string(dial.Cancelled), ""}
 	case f == nil:
@@ -93,8 +92,12 @@ func (x *exchange) upgradeEnded() {
 	if x.cutBefore() {
 		return
 	}
-	if f := x.brokenOff(); f != nil {
-		x.reject(f.reason, "")
+	f := x.scrub.lost()
+	if f == nil {
+		f = x.brokenOff()
+	}
+	if f != nil {
+		x.reject(f.reason, f.detail)
 		x.event.Decision = x.admitted
 	}
 }

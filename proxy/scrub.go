@@ -128,6 +128,21 @@ func (s *scrubber) count() int {
 	return n
 }
 
+// lost ends the masking and is why, nil if what came could be followed: a
+// message was compressed, or no frame.
+func (s *scrubber) lost() *refusal {
+	if s.writer == nil {
+		return nil
+	}
+	err := s.writer.Close()
+	for _, known := range []error{stream.ErrCompressed, stream.ErrFrame} {
+		if errors.Is(err, known) {
+			return &refusal{reasonResponseCoding, known.Error()}
+		}
+	}
+	return nil
+}
+
 // scrubResponse prepares the answer's header and body for masking. An error is
 // a refusal: the body is in a coding that hides what it holds.
 func (x *exchange) scrubResponse(res *http.Response) error {
@@ -160,7 +175,7 @@ func (s *scrubber) transformer(h http.Header) stream.Transformer {
 	kind, _, _ := strings.Cut(strings.ToLower(h.Get("Content-Type")), ";")
 	kind = strings.TrimSpace(kind)
 	// gRPC-Web in text is base64 around the frames; it is masked as text.
-	if strings.HasPrefix(kind, "application/grpc") && kind != "application/grpc-web-text" || strings.HasPrefix(kind, "application/connect+") {
+	if strings.HasPrefix(kind, "application/grpc") && !strings.HasPrefix(kind, "application/grpc-web-text") || strings.HasPrefix(kind, "application/connect+") {
 		return s.patterns.NewGRPC()
 	}
 	return s.patterns.NewScrubber()
