@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -138,17 +137,24 @@ func unescapeHTML(text []byte) escape {
 	return e
 }
 
-// reference reads the digits of a numeric reference; -1 means they are none.
-func reference(digits []byte) rune {
-	base := 10
+// reference reads the at most eight digits of a numeric reference; -1 means that
+// they are none.
+func reference(digits []byte) (r rune) {
+	base := rune(10)
 	if digits[0] == 'x' || digits[0] == 'X' {
 		digits, base = digits[1:], 16
 	}
-	r, err := strconv.ParseUint(string(digits), base, 21)
-	if err != nil {
+	if len(digits) == 0 {
 		return -1
 	}
-	return rune(r)
+	for _, c := range digits {
+		d, ok := hexDigit(c)
+		if !ok || d >= base {
+			return -1
+		}
+		r = r*base + d
+	}
+	return r
 }
 
 func named(name []byte) (c byte, ok bool) {
@@ -173,17 +179,23 @@ func hexDigits(text []byte, from, n int) (value rune, ok bool) {
 		return 0, false
 	}
 	for _, c := range text[from : from+n] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
+		d, ok := hexDigit(c)
+		if !ok {
 			return 0, false
 		}
-		value = value<<4 | rune(c)
+		value = value<<4 | d
 	}
 	return value, true
+}
+
+func hexDigit(c byte) (value rune, ok bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return rune(c - '0'), true
+	case 'a' <= c && c <= 'f':
+		return rune(c - 'a' + 10), true
+	case 'A' <= c && c <= 'F':
+		return rune(c - 'A' + 10), true
+	}
+	return 0, false
 }

@@ -9,10 +9,11 @@ import (
 // is escaped.
 //
 // In binary data one byte in 85 is an introducer, and stopping at each would cost
-// more than all else. Where all forms are ASCII, so are their
-// escaped spellings, which moreover are no shorter than shortest: some four
-// bytes around an escape of interest, at a multiple of what fits into shortest,
-// are printable. Only around such fours are escapes searched for.
+// more than all else. Where all forms are ASCII, so are their escaped spellings,
+// which are longer than shortest. Fours of bytes are sampled so that one lies
+// within any shortest bytes, and only where one is ASCII, and around it, are
+// escapes searched for. After such a four the next is a leap away, all between
+// being searched: text costs few samples.
 func (m *matcher) findEscapes(text []byte, spans []span) []span {
 	if !m.ascii {
 		return m.findEscapesIn(text, span{0, len(text)}, spans)

@@ -60,7 +60,7 @@ func TestLeafPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := []string{"bufio", "bytes", "encoding/base64", "encoding/binary", "encoding/hex", "errors", "fmt", "io", "math/bits", "slices", "strconv",
+	allowed := []string{"bufio", "bytes", "encoding/base64", "encoding/binary", "encoding/hex", "errors", "fmt", "io", "math/bits", "slices",
 		"strings", "sync", "time", "unicode/utf16", "unicode/utf8",
 		"github.com/andybalholm/brotli", "github.com/klauspost/compress/gzip", "github.com/klauspost/compress/zstd"}
 	for _, path := range pkg.Imports {

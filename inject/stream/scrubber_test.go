@@ -102,7 +102,7 @@ func encodings(t testing.TB, v string) map[string]string {
 }
 
 func TestReflectedInBody(t *testing.T) {
-	for _, v := range []string{plainValue, signsValue, spacedValue, strings.Repeat("%", 12), strings.Repeat("&", 13), strings.Repeat(`\`, 14)} {
+	for _, v := range []string{plainValue, signsValue, spacedValue, "éüßñ/äöéüßñ", strings.Repeat("%", 12), strings.Repeat("&", 13), strings.Repeat(`\`, 14)} {
 		p := Compile(v)
 		for name, form := range encodings(t, v) {
 			text := []byte("before>" + form + "<after")
@@ -166,6 +166,16 @@ func TestOneCharacterEscaped(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestOneCharacterEscapedOfAValueNotInASCII holds that escapes are searched for
+// among bytes that are not ASCII if the value has such.
+func TestOneCharacterEscapedOfAValueNotInASCII(t *testing.T) {
+	text := []byte(strings.Repeat("\x80", 50) + "éüßñ%2Fäöéüßñ" + strings.Repeat("\x80", 50))
+	got := scrub(t, Compile("éüßñ/äöéüßñ").NewScrubber(), text, fixed(len(text)))
+	if n := bytes.Count(got, []byte("*")); n != len(text)-100 {
+		t.Errorf("%d bytes masked: %q", n, got)
 	}
 }
 
