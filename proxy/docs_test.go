@@ -23,6 +23,8 @@ func adminReasons() []ReasonInfo {
 		{Code: "admin_read_only", Status: 403, Fault: FaultPolicy, Meaning: "Over TCP the listener only shows.", Hint: "Use the unix socket, or configure `admin_token`."},
 		{Code: "admin_token_wrong", Status: 403, Fault: FaultCaller, Meaning: "The token is not the admin_token.", Hint: "Check the token; it may have been rotated."},
 		{Code: "config_rejected", Status: 422, Fault: FaultPolicy, Meaning: "The new configuration is faulty; the former one serves on.", Hint: "`attache check` shows every fault with its line."},
+		{Code: "internal", Status: 500, Fault: FaultProxy, Meaning: "A fault of Attaché's own.", Hint: "Please report it."},
+		{Code: "method_unsupported", Status: 405, Fault: FaultCaller, Meaning: "This path takes another method.", Hint: "`Allow` names it."},
 		{Code: "not_found", Status: 404, Fault: FaultCaller, Meaning: "There is nothing at this path.", Hint: "`/` shows what there is."},
 	}
 }

@@ -188,6 +188,9 @@ func (s *Snapshot) observes(t target, now time.Time) bool {
 
 // close ends a connection that can no longer be answered in HTTP.
 func (x *exchange) close(reason, detail string) {
+	if x.p.life.Err() != nil {
+		reason, detail = reasonShutdown, ""
+	}
 	x.reject(reason, detail)
 	_ = x.conn.Close()
 	x.end()

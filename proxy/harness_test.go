@@ -76,6 +76,8 @@ func (s *events) wait(t testing.TB, ok func(audit.Event) bool) audit.Event {
 		select {
 		case <-s.more:
 		case <-limit:
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			t.Fatalf("no such event among %+v", s.all)
 		}
 	}

@@ -212,10 +212,10 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	wg.Go(func() { errs[len(servers)] = p.raw.wait(ctx) })
 	wg.Wait()
+	p.kill(errShutdown)
 	for _, s := range servers {
 		_ = s.Close()
 	}
-	p.kill(errShutdown)
 	p.raw.closeAll(reasonShutdown)
 	p.conns.closeAll()
 	p.handlers.wait()

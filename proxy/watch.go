@@ -87,14 +87,18 @@ func (x *exchange) tick() {
 	x.ticker.Reset(idle / idleTicks)
 }
 
-// breakOff ends the request. No context ends a Read of the client's body or a
-// Write to a client that does not read: deadlines do. The caller holds x.mu.
+// breakOff ends the request. No context ends a Read of the client's body, nor a
+// Write to a client that does not read. The caller holds x.mu.
 func (x *exchange) breakOff(why error) {
 	x.cancel(why)
 	rc := http.NewResponseController(x.out.ResponseWriter)
 	_ = rc.SetReadDeadline(time.Now())
-	if x.out.begun.Load() { // else there is a refusal to be written
+	switch {
+	case !x.out.begun.Load(): // there is a refusal to be written
+	case x.in.ProtoMajor == 2:
 		_ = rc.SetWriteDeadline(time.Now())
+	default:
+		_ = x.conn.Conn.Close() // TLS, closing, would wait 5 s for the client to read its farewell
 	}
 }
 
