@@ -208,7 +208,7 @@ func (x *exchange) checkAuthority() bool {
 		x.refuse(reasonMethodUnsupported, "")
 		return false
 	}
-	if r.URL.Scheme != "" && r.URL.Scheme != "https" || r.ProtoMajor == 2 && r.TLS == nil { // :scheme is not https
+	if r.URL.Scheme != "" && r.URL.Scheme != "https" {
 		x.refuse(reasonMisdirected, "")
 		return false
 	}
