@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -100,17 +101,59 @@ func (f *files) Read(ctx context.Context) ([]byte, error) {
 	return nil, &UnsettledError{"files " + strings.Join(f.paths, ", ")}
 }
 
-// resolve follows the links of each path.
+// resolve follows the links of each path, and reads each link once: what hangs
+// on one link is of one version.
 func (f *files) resolve() ([]string, error) {
+	seen := map[string]string{}
 	real := make([]string, len(f.paths))
 	for i, p := range f.paths {
-		r, err := filepath.EvalSymlinks(p)
+		r, err := follow(p, seen)
 		if err != nil {
 			return nil, readError("file "+p, err)
 		}
 		real[i] = r
 	}
 	return real, nil
+}
+
+const mostLinks = 40 // as many as Linux follows
+
+// follow gives the path without symlinks. It notes in seen where each link
+// leads, "" for what is none, and believes what stands there.
+func follow(path string, seen map[string]string) (string, error) {
+	volume := filepath.VolumeName(path)
+	at, rest := volume+string(filepath.Separator), strings.Split(filepath.ToSlash(path[len(volume):]), "/")
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		full := filepath.Join(at, name)
+		target, known := seen[full]
+		if !known {
+			info, err := os.Lstat(full)
+			if err != nil {
+				return "", err
+			}
+			if info.Mode()&os.ModeSymlink != 0 {
+				if target, err = os.Readlink(full); err != nil {
+					return "", err
+				}
+			}
+			seen[full] = target
+		}
+		if target == "" {
+			at = full
+			continue
+		}
+		if links++; links > mostLinks {
+			return "", &os.PathError{Op: "open", Path: path, Err: errors.New("too many links")}
+		}
+		if filepath.IsAbs(target) {
+			volume := filepath.VolumeName(target)
+			at, target = volume+string(filepath.Separator), target[len(volume):]
+		}
+		rest = append(strings.Split(filepath.ToSlash(target), "/"), rest...)
+	}
+	return at, nil
 }
 
 func (f *files) read(real []string) ([]byte, error) {
