@@ -28,7 +28,7 @@ type server struct {
 	config       string // file
 	proxy, admin string // host:port
 	cmd          *exec.Cmd
-	env          []string
+	env, args    []string
 	out, err     *recorder
 	received     *recorder     // what clients got, to be searched for secrets
 	exited       chan struct{} // closed when the process is gone
@@ -44,7 +44,8 @@ type serveOptions struct {
 	Secrets map[string]string // files @dir/NAME; their contents are searched for everywhere
 	Files   map[string]string // likewise, but not secret
 	Env     []string
-	NoWait  bool // do not wait for /readyz
+	Args    []string // of serve
+	NoWait  bool     // do not wait for /readyz
 }
 
 // serve starts Attaché with the configuration and, unless the configuration has
@@ -62,7 +63,7 @@ func serve(t *testing.T, o serveOptions) *server {
 	for name, content := range o.Files {
 		s.write(name, content)
 	}
-	s.env = append(cleanEnv(t), o.Env...)
+	s.env, s.args = append(cleanEnv(t), o.Env...), o.Args
 	for attempt := 1; ; attempt++ {
 		s.proxy, s.admin = freePort(t), freePort(t)
 		s.reconfigure(o.Config, o.Vars)
@@ -120,7 +121,7 @@ func (s *server) reconfigure(config string, vars map[string]string) {
 func (s *server) launch() {
 	s.t.Helper()
 	s.out, s.err, s.exited = &recorder{}, &recorder{}, make(chan struct{})
-	s.cmd = exec.Command(os.Getenv(envBinary), "serve", "--config", s.config)
+	s.cmd = exec.Command(os.Getenv(envBinary), append([]string{"serve", "--config", s.config}, s.args...)...)
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.env, s.out, s.err
 	ok(s.t, s.cmd.Start())
 	cmd, exited := s.cmd, s.exited
