@@ -214,3 +214,35 @@ func (r *running) clientOf(h2 bool) *http.Client {
 	r.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
 }
+
+// TestOldRevokedAtOnce: the vendor refuses the old key the moment that the new one is written, before
+// any notice of it can have come. The call finds it and is sent once more.
+func TestOldRevokedAtOnce(t *testing.T) {
+	v := &vendor{issued: map[string]time.Time{}, revoked: map[string]time.Time{}, firstUse: map[string]time.Duration{}}
+	s := newSite(t, v.ServeHTTP)
+	v.issue("made-up-key-0000")
+	r := launch(t, s, basic, map[string]string{"key": "made-up-key-0000"})
+	c := r.client()
+	call := func() int {
+		status, _ := get(t, c, "https://example.com/")
+		return status
+	}
+	if status := call(); status != 200 {
+		t.Fatal(status)
+	}
+	v.issue("made-up-key-0001")
+	v.mu.Lock()
+	v.revoked["made-up-key-0000"] = time.Now().Add(-time.Second)
+	v.mu.Unlock()
+	r.write("key.next", "made-up-key-0001")
+	must(t, os.Rename(filepath.Join(r.dir, "key.next"), filepath.Join(r.dir, "key")))
+	if status := call(); status != 200 {
+		t.Errorf("%d: the 401 passed", status)
+	}
+	v.mu.Lock()
+	calls := v.calls
+	v.mu.Unlock()
+	if calls > 3 {
+		t.Errorf("%d calls at the vendor for two of the client", calls)
+	}
+}

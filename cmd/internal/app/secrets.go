@@ -14,20 +14,28 @@ import (
 // secretSpecs are the secrets of a configuration as the store keeps them.
 func secretSpecs(cfg *config.Config) []watcher.Spec {
 	specs := make([]watcher.Spec, len(cfg.Secrets))
+	certificates := map[secret.Ref]bool{}
+	for _, r := range cfg.Rules {
+		certificates[r.Upstream.Client] = true
+	}
 	for i, s := range cfg.Secrets {
 		specs[i] = watcher.Spec{
 			Name: s.Name, Source: s.Source, Field: s.Field, Optional: s.Optional,
 			Owner: s.Owner, Poll: s.Poll, MaxStale: s.MaxStale, Key: s.Key,
 		}
 		spec := &specs[i]
+		if spec.Expect.Kind = s.Expect; s.Pattern != "" {
+			spec.Expect, _ = watcher.Regex(s.Pattern) // the configuration has compiled it
+		}
+		if spec.Expect.Kind == "" && certificates[secret.Ref(s.Name)] {
+			spec.Expect.Kind = "pem" // what is none must not replace one
+			spec.Key += " pem"
+		}
 		if s.Revoke {
 			spec.OnDeleted = watcher.Withdraw
 		}
 		if s.Deny {
 			spec.OnInvalid = watcher.Withdraw
-		}
-		if spec.Expect.Kind = s.Expect; s.Pattern != "" {
-			spec.Expect, _ = watcher.Regex(s.Pattern) // the configuration has compiled it
 		}
 	}
 	return specs
