@@ -60,10 +60,12 @@ func (s *Store) due(now time.Time) (files, others []*kept, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait = time.Hour
-	groups := map[string]bool{}
+	groups, busy := map[string]bool{}, map[string]bool{}
 	for _, k := range s.kept {
-		if !k.busy && (k.noticed || !k.next.After(now)) {
-			groups[k.group()] = true
+		if g := k.group(); k.busy {
+			busy[g] = true
+		} else if k.noticed || !k.next.After(now) {
+			groups[g] = true
 		}
 	}
 	for _, k := range s.kept {
@@ -72,7 +74,9 @@ func (s *Store) due(now time.Time) (files, others []*kept, wait time.Duration) {
 			wait = min(wait, max(0, end.Sub(now)), wallLook)
 		}
 		left := k.next.Sub(now)
-		if g := k.group(); g != "" && groups[g] {
+		if g := k.group(); g != "" && busy[g] {
+			continue // the end of that look wakes the time keeper
+		} else if g != "" && groups[g] {
 			left = 0 // what belongs together is looked at together
 		}
 		switch {
