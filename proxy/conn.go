@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -44,6 +45,8 @@ type conn struct {
 	linger atomic.Bool // Close lets the peer read what was written first
 	spent  atomic.Bool // what comes next is the rest of a request that is over
 	closed sync.Once
+
+	spare *list.Element // among the spare ones of conns, whose lock guards it
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -110,70 +113,6 @@ type connKey struct{}
 func connOf(ctx context.Context) *conn {
 	c, _ := ctx.Value(connKey{}).(*conn)
 	return c
-}
-
-// conns is the set of open client connections, bounded by a semaphore.
-type conns struct {
-	mu    sync.Mutex
-	open  map[*conn]struct{}
-	slots chan struct{}
-}
-
-func newConns(most int) *conns {
-	return &conns{open: map[*conn]struct{}{}, slots: make(chan struct{}, most)}
-}
-
-func (s *conns) add(c *conn) {
-	s.mu.Lock()
-	s.open[c] = struct{}{}
-	s.mu.Unlock()
-}
-
-func (s *conns) remove(c *conn) {
-	s.mu.Lock()
-	_, there := s.open[c]
-	delete(s.open, c)
-	s.mu.Unlock()
-	if there {
-		<-s.slots
-	}
-}
-
-func (s *conns) closeAll() {
-	s.mu.Lock()
-	all := make([]*conn, 0, len(s.open))
-	for c := range s.open {
-		all = append(all, c)
-	}
-	s.mu.Unlock()
-	for _, c := range all {
-		_ = c.Conn.Close() // first, so that nothing lingers
-		_ = c.Close()
-	}
-}
-
-// listener turns accepted connections into conns and bounds their number: past
-// the bound new clients wait in the kernel's queue.
-type listener struct {
-	net.Listener
-	proxy *Proxy
-	name  string
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case l.proxy.conns.slots <- struct{}{}:
-	case <-l.proxy.closing:
-		return nil, net.ErrClosed
-	}
-	nc, err := l.Listener.Accept()
-	if err != nil {
-		<-l.proxy.conns.slots
-		return nil, err
-	}
-	c := &conn{Conn: nc, proxy: l.proxy, listener: l.name, guard: newFraming()}
-	l.proxy.conns.add(c)
-	return c, nil
 }
 
 // handoff is a net.Listener fed by hand with intercepted connections.

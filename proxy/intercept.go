@@ -61,6 +61,7 @@ func (e *leafError) Unwrap() error { return e.err }
 // established answers the CONNECT. A client that does not read it is gone.
 func (x *exchange) established() bool {
 	_ = x.conn.SetDeadline(time.Now().Add(x.p.opts.Server.Handshake))
+	x.p.conns.idle(x.conn, true) // until it has shaken hands
 	if _, err := io.WriteString(x.conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		x.close(string(cancelled), "")
 		return false
@@ -87,6 +88,7 @@ func (x *exchange) interceptEstablished() {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
+	x.p.conns.idle(c, false)
 	x.hand()
 	if tc.ConnectionState().NegotiatedProtocol == "h2" {
 		x.p.handoff.give(tc)

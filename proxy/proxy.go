@@ -21,7 +21,7 @@ import (
 
 // ServerLimits bound the clients' side. Zero fields take the defaults below.
 type ServerLimits struct {
-	Connections int           // open client connections; 10,000
+	Connections int           // open client connections, half of them for one address beyond this machine; 10,000
 	HeaderBytes int           // of a request's header; 64 KiB
 	HeaderRead  time.Duration // to read a header; 10 s
 	Handshake   time.Duration // of TLS inside a tunnel; 10 s
@@ -140,6 +140,7 @@ func (p *Proxy) newServer(h http.Handler) *http.Server {
 		// matters of that is in the audit.
 		ErrorLog:                     log.New(io.Discard, "", 0),
 		DisableGeneralOptionsHandler: true,
+		ConnState:                    p.conns.state,
 	}
 	s.Protocols.SetHTTP1(true)
 	return s

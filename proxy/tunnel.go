@@ -77,6 +77,7 @@ func (x *exchange) relayTLS(up net.Conn) {
 		return
 	}
 	_ = x.conn.SetDeadline(time.Time{})
+	x.p.conns.idle(x.conn, false)
 	x.relay(up)
 }
 

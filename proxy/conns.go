@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"container/list"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+)
+
+// conns is the set of open client connections. Its number is bounded, and no
+// client can hold all of it:
+//
+//   - Where all are taken, a new connection takes the place of the one that has
+//     been spare for longest: on which no request is under way, or which has not
+//     come as far as its first. Only where none is spare do clients wait.
+//   - One address beyond this machine gets half of them, so that another always
+//     finds room. Loopback and unix sockets are one address for many clients,
+//     and have no such share.
+type conns struct {
+	mu    sync.Mutex
+	open  map[*conn]struct{}
+	from  map[netip.Addr]int // those that count against a share
+	spare list.List          // of *conn, the one that was in use last at the end
+	share int                // of one address
+	slots chan struct{}      // as many as may be open
+	freed chan struct{}      // a slot was given back, or a connection became spare
+}
+
+func newConns(most int) *conns {
+	return &conns{
+		open: map[*conn]struct{}{}, from: map[netip.Addr]int{}, share: max(1, most/2),
+		slots: make(chan struct{}, most), freed: make(chan struct{}, 1),
+	}
+}
+
+// admit waits until there is room for c. It reports whether c may go on: not
+// when its address has its share, nor once closing is closed.
+func (s *conns) admit(c *conn, closing <-chan struct{}) bool {
+	if !s.add(c) {
+		return false
+	}
+	for {
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		default:
+		}
+		s.evict()
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		case <-s.freed:
+		case <-closing:
+			s.drop(c)
+			return false
+		}
+	}
+}
+
+// add counts c, unless its address has its share.
+func (s *conns) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := shared(c); a.IsValid() {
+		if s.from[a] >= s.share {
+			return false
+		}
+		s.from[a]++
+	}
+	s.open[c] = struct{}{}
+	return true
+}
+
+// drop forgets c and reports whether it was there.
+func (s *conns) drop(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.open[c]; !there {
+		return false
+	}
+	delete(s.open, c)
+	s.unspare(c)
+	if a := shared(c); a.IsValid() {
+		if s.from[a]--; s.from[a] == 0 {
+			delete(s.from, a)
+		}
+	}
+	return true
+}
+
+// remove forgets c and gives its slot back.
+func (s *conns) remove(c *conn) {
+	if s.drop(c) {
+		<-s.slots
+		s.wake()
+	}
+}
+
+func (s *conns) wake() {
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
+}
+
+// evict closes the connection that has been spare for longest.
+func (s *conns) evict() {
+	s.mu.Lock()
+	oldest := s.spare.Front()
+	if oldest == nil {
+		s.mu.Unlock()
+		return
+	}
+	c := oldest.Value.(*conn)
+	s.unspare(c)
+	s.mu.Unlock()
+	_ = c.Conn.Close() // whoever reads from it ends it
+}
+
+// idle marks c as spare, or as in use.
+func (s *conns) idle(c *conn, spare bool) {
+	s.mu.Lock()
+	s.unspare(c)
+	if _, there := s.open[c]; there && spare {
+		c.spare = s.spare.PushBack(c)
+	}
+	s.mu.Unlock()
+	if spare && len(s.slots) == cap(s.slots) {
+		s.wake()
+	}
+}
+
+func (s *conns) unspare(c *conn) {
+	if c.spare != nil {
+		s.spare.Remove(c.spare)
+		c.spare = nil
+	}
+}
+
+// state is the [http.Server.ConnState] of all servers. What is hijacked says
+// itself when it is spare.
+func (s *conns) state(nc net.Conn, state http.ConnState) {
+	var c *conn
+	switch nc := nc.(type) {
+	case *conn:
+		c = nc
+	case *innerConn:
+		c = nc.outer
+	case *tls.Conn:
+		c = nc.NetConn().(*conn)
+	default:
+		return
+	}
+	s.idle(c, state == http.StateNew || state == http.StateIdle)
+}
+
+func (s *conns) closeAll() {
+	s.mu.Lock()
+	all := make([]*conn, 0, len(s.open))
+	for c := range s.open {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		_ = c.Conn.Close() // first, so that nothing lingers
+		_ = c.Close()
+	}
+}
+
+// shared is the address that c counts against, invalid for none.
+func shared(c *conn) netip.Addr {
+	t, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	a, ok := netip.AddrFromSlice(t.IP)
+	if a = a.Unmap(); !ok || a.IsLoopback() {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// listener turns accepted connections into conns and bounds their number: past
+// the bound new clients wait in the kernel's queue.
+type listener struct {
+	net.Listener
+	proxy *Proxy
+	name  string
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &conn{Conn: nc, proxy: l.proxy, listener: l.name, guard: newFraming()}
+		if l.proxy.conns.admit(c, l.proxy.closing) {
+			return c, nil
+		}
+		_ = nc.Close()
+	}
+}

@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attache-proxy/attache/proxy/policy"
+)
+
+// TestIdleConnectionsMakeRoom: one client that takes every connection, in each way
+// that costs it nothing, does not keep others out.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	const most = 24
+	to, _ := counting(t)
+	s := newStage(t, Options{Server: ServerLimits{Connections: most}},
+		rule{spec: policy.Spec{ID: "pass", Hosts: []string{"other.test"}, Action: policy.Tunnel}, to: to}, api(to))
+	for i := range 4 * most {
+		switch i % 5 {
+		case 0: // nothing
+			s.dial()
+		case 1: // no handshake
+			c := s.dial()
+			host := []string{"api.test", "other.test"}[i%2]
+			fmt.Fprintf(c, "CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n", host, host)
+			_, _ = http.ReadResponse(bufio.NewReader(c), nil)
+		case 2: // no request
+			s.open("api.test:443", "api.test")
+		case 3: // none after the first
+			s.say(s.open("api.test:443", "api.test"), "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n")
+		case 4:
+			s.rawH2()
+		}
+	}
+	start := time.Now()
+	s.unharmed()
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("another client waited %v", d)
+	}
+	s.proxy.conns.mu.Lock()
+	n := len(s.proxy.conns.open)
+	s.proxy.conns.mu.Unlock()
+	if n > most+1 { // one waits for room
+		t.Errorf("%d connections are open, of %d", n, most)
+	}
+}
+
+// TestConnectionsInUseStay: what is under way is never closed to make room; new
+// clients wait for it.
+func TestConnectionsInUseStay(t *testing.T) {
+	const most = 4
+	begun, finish := make(chan struct{}, most), make(chan struct{})
+	to := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			begun <- struct{}{}
+			<-finish
+		}
+	})
+	s := newStage(t, Options{Server: ServerLimits{Connections: most}}, api(to))
+	var wg sync.WaitGroup
+	for i := range most {
+		c := s.client(i%2 == 0, nil)
+		wg.Go(func() {
+			res, err := c.Get("https://api.test/slow")
+			if err != nil || res.StatusCode != http.StatusOK {
+				t.Errorf("a request under way: %v, %v", res, err)
+				return
+			}
+			_ = res.Body.Close()
+		})
+	}
+	for range most {
+		<-begun
+	}
+	late := s.dial()
+	_, _ = io.WriteString(late, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	_ = late.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := late.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection over the limit was served")
+	}
+	close(finish)
+	wg.Wait() // their connections are idle now
+	_ = late.SetReadDeadline(time.Now().Add(2 * time.Second))
+	if res, err := http.ReadResponse(bufio.NewReader(late), nil); err != nil || res.StatusCode != http.StatusBadRequest {
+		t.Errorf("the one that waited: %v, %v", res, err)
+	}
+	s.unharmed()
+}
+
+// from is a connection from an address of the test's choice.
+type from struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (f from) RemoteAddr() net.Addr { return f.addr }
+func (from) Close() error           { return nil }
+
+// TestShareOfOneAddress: an address beyond this machine gets half of the
+// connections, and its share again when it gives some back.
+func TestShareOfOneAddress(t *testing.T) {
+	s := newConns(10)
+	open := func(ip string) *conn {
+		c := &conn{Conn: from{addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}}}
+		if s.admit(c, nil) {
+			return c
+		}
+		return nil
+	}
+	var last *conn
+	for i := range 5 {
+		if last = open("192.0.2.1"); last == nil {
+			t.Fatalf("connection %d was refused", i+1)
+		}
+	}
+	if open("192.0.2.1") != nil || open("::ffff:192.0.2.1") != nil {
+		t.Error("more than its half")
+	}
+	if open("192.0.2.2") == nil {
+		t.Error("another address was refused")
+	}
+	s.remove(last)
+	s.remove(last) // once
+	if open("192.0.2.1") == nil || open("192.0.2.1") != nil {
+		t.Error("want one more after one was given back")
+	}
+	for range 4 {
+		if open("127.0.0.1") == nil {
+			t.Error("loopback was refused")
+		}
+	}
+	if len(s.slots) != 10 || len(s.from) != 2 {
+		t.Errorf("%d slots, %d addresses", len(s.slots), len(s.from))
+	}
+}
