@@ -197,13 +197,22 @@ func decodeBody(res *http.Response) error {
 	}
 	res.Body = &decodedBody{Reader: body, decoder: body, encoded: res.Body}
 	res.ContentLength = -1
-	for _, name := range []string{"Content-Encoding", "Content-Length", "Accept-Ranges", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
+	for _, name := range []string{"Content-Encoding", "Content-Length", "Accept-Ranges"} {
 		res.Header.Del(name)
 	}
+	dropDigests(res.Header)
+	dropDigests(res.Trailer) // as announced
 	if tag := res.Header.Get("Etag"); tag != "" && !strings.HasPrefix(tag, "W/") {
 		res.Header.Set("Etag", "W/"+tag)
 	}
 	return nil
+}
+
+// dropDigests removes what is true only of the coded bytes.
+func dropDigests(h http.Header) {
+	for _, name := range []string{"Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
+		h.Del(name)
+	}
 }
 
 var errPartialCoding = errors.New("a part of a compressed body cannot be decoded") // a constant: never assigned again
@@ -231,9 +240,16 @@ type scrubbedBody struct {
 func (b *scrubbedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		b.x.scrub.header(b.res.Trailer)
+		b.trailer()
 	}
 	return n, err
+}
+
+func (b *scrubbedBody) trailer() {
+	b.x.scrub.header(b.res.Trailer)
+	if _, decoded := b.ReadCloser.(*decodedBody); decoded {
+		dropDigests(b.res.Trailer)
+	}
 }
 
 // Close comes when the body has been copied, and before ReverseProxy copies the trailers.
@@ -242,7 +258,7 @@ func (b *scrubbedBody) Close() error {
 		_ = w.Close()
 	}
 	err := b.ReadCloser.Close()
-	b.x.scrub.header(b.res.Trailer)
+	b.trailer()
 	return err
 }
 

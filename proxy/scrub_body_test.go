@@ -211,15 +211,23 @@ func TestCodedAnswers(t *testing.T) {
 		}
 		w.Header().Set("Etag", q.Get("etag"))
 		w.Header().Set("Content-Encoding", q.Get("coding"))
-		w.Header().Set("Content-Length", strconv.Itoa(packed.Len()))
+		if w.Header().Set("Trailer", "Content-Digest, X-Late"); q.Get("trailers") == "" {
+			w.Header().Set("Content-Length", strconv.Itoa(packed.Len()))
+		}
 		if q.Get("status") == "206" {
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/9999", packed.Len()-1))
 			w.WriteHeader(http.StatusPartialContent)
 		}
 		_, _ = w.Write(packed.Bytes())
+		w.Header().Set("Content-Digest", "as it was")
+		w.Header().Set(http.TrailerPrefix+"Repr-Digest", "as it was")
+		w.Header().Set("X-Late", "kept")
 	})
 	s := newStage(t, Options{}, api(to))
 	s.both(func(s *stage, h2 bool) {
+		if res, _ := s.get(h2, "/?coding=gzip&trailers=1"); len(res.Trailer) != 1 || res.Trailer.Get("X-Late") != "kept" {
+			s.Errorf("trailers came as %v", res.Trailer)
+		}
 		for etag, want := range map[string]string{`"v1"`: `W/"v1"`, `W/"v1"`: `W/"v1"`} {
 			for _, coding := range []string{"gzip", "x-gzip", "GZIP", "identity, gzip"} {
 				res, body := s.get(h2, "/?coding="+strings.ReplaceAll(coding, " ", "+")+"&etag="+strings.ReplaceAll(etag, `"`, "%22"))
