@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -287,7 +288,10 @@ func TestProofAskedForLater(t *testing.T) {
 	if res, _ := s.say(tc, "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"); res.StatusCode != 200 {
 		t.Fatal(res.Status)
 	}
-	s.live.Update(func(n *Snapshot) { n.CallersOnly = true })
+	next := *s.live.Load()
+	next.Rules = slices.Clone(next.Rules)
+	next.CallersOnly = true
+	s.live.Publish(&next)
 	if res, body := s.say(tc, "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"); res.StatusCode != 403 || reasonOf(t, body) != "caller_expired" || !res.Close {
 		t.Error(res.Status, body, res.Close)
 	}

@@ -362,33 +362,6 @@ func stripAnswer(h http.Header) {
 	}
 }
 
-// failed answers for an error of the round trip.
-func (x *exchange) failed(_ http.ResponseWriter, _ *http.Request, err error) {
-	f := x.classify(err)
-	x.refuse(f.reason, f.detail)
-}
-
-func (x *exchange) classify(err error) *refusal {
-	ended := x.brokenOff()
-	if ended != nil && ended.reason != string(dial.Cancelled) {
-		return ended // by us; reading the body failed for that reason
-	}
-	if f := x.body.failure(); f != nil {
-		return f
-	}
-	if f, ok := errors.AsType[*refusal](err); ok {
-		return f
-	}
-	if ended != nil {
-		return ended
-	}
-	if d, ok := errors.AsType[*dial.Error](err); ok {
-		x.event.ResolvedIP = x.info.IP()
-		return &refusal{string(d.Reason), ""}
-	}
-	return &refusal{string(dial.BadResponse), ""} // ReverseProxy's own: a switch of protocols nobody asked for
-}
-
 func errText(err error) string {
 	if err == nil {
 		return ""

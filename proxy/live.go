@@ -41,20 +41,6 @@ func (l *Live) SetSecrets(set *secret.Set) {
 	l.store(&s)
 }
 
-// Update puts what change makes of a copy of the Snapshot in force in its
-// place. Before the first Publish it does nothing.
-func (l *Live) Update(change func(*Snapshot)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	old := l.p.Load()
-	if old == nil {
-		return
-	}
-	s := *old
-	change(&s)
-	l.store(&s)
-}
-
 func (l *Live) store(s *Snapshot) {
 	s.compileMasks(l.p.Load())
 	l.p.Store(s)

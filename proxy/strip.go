@@ -41,9 +41,12 @@ type removal struct {
 	method  bool // the "_method" parameter, which some frameworks take for the method
 }
 
-// compile works out what the rule removes. restricted says that the methods of
+// pathOverrides are headers that some frameworks take for the path.
+func pathOverrides() []string { return []string{"X-Original-Url", "X-Rewrite-Url"} }
+
+// compile works out what the rule removes. methods and paths say that those of
 // its hosts are restricted, by it or by a rule before it.
-func (r *Rule) compile(restricted bool) {
+func (r *Rule) compile(methods, paths bool) {
 	m := removal{headers: map[string]struct{}{}}
 	add := func(names ...string) {
 		for _, n := range names {
@@ -63,7 +66,10 @@ func (r *Rule) compile(restricted bool) {
 		m.query = append(m.query, o.Query...)
 		m.cookies = append(m.cookies, o.Cookies...)
 	}
-	if restricted {
+	if paths {
+		add(pathOverrides()...)
+	}
+	if methods {
 		add(methodOverrides()...)
 		m.method = true
 	}
@@ -175,11 +181,14 @@ func carriesCredential(h http.Header) bool {
 func (s *Snapshot) compile() {
 	rules := s.Policy.Rules()
 	for i := range s.Rules {
-		restricted := false
+		var methods, paths bool
 		for j := range rules[:i+1] {
-			restricted = restricted || len(rules[j].Methods) > 0 && overlap(rules[i].Hosts, rules[j].Hosts)
+			if overlap(rules[i].Hosts, rules[j].Hosts) {
+				methods = methods || len(rules[j].Methods) > 0
+				paths = paths || len(rules[j].Paths) > 0
+			}
 		}
-		s.Rules[i].compile(restricted)
+		s.Rules[i].compile(methods, paths)
 	}
 }
 

@@ -91,7 +91,7 @@ A call counts when it ends. Durations run from 1 ms to 10 min in their buckets. 
 	return b.String()
 }
 
-func sliceOf[A [nDecisions]string | [nClasses]string | [nOutcomes]string](a A) []string {
+func sliceOf[A [nDecisions]string | [nClasses]string](a A) []string {
 	var s []string
 	for i := range len(a) {
 		s = append(s, a[i])

@@ -19,16 +19,18 @@ const preCreated = 4000
 const (
 	nDecisions = 5
 	nClasses   = 6
-	nOutcomes  = 4
+	nOutcomes  = 5
 )
 
 // The values of the fixed labels; the indices into them come from the functions below.
 func decisions() [nDecisions]string {
 	return [...]string{unknown, string(audit.Allow), string(audit.Refuse), string(audit.TunnelAllow), string(audit.WouldDeny)}
 }
-func classes() [nClasses]string   { return [...]string{unknown, "1xx", "2xx", "3xx", "4xx", "5xx"} }
-func outcomes() [nOutcomes]string { return [...]string{unknown, "attached", "missing", "error"} }
-func reloadResults() []string     { return []string{"rotated", "unchanged", "error"} }
+func classes() [nClasses]string { return [...]string{unknown, "1xx", "2xx", "3xx", "4xx", "5xx"} }
+func outcomes() [nOutcomes]string {
+	return [...]string{unknown, "attached", "unsent", "missing", "error"}
+}
+func reloadResults() []string { return []string{"rotated", "unchanged", "error"} }
 
 func decisionIndex(d audit.Decision) int {
 	switch d {
@@ -55,10 +57,12 @@ func outcomeIndex(outcome string) int {
 	switch outcome {
 	case "attached":
 		return 1
-	case "missing":
+	case "unsent":
 		return 2
-	case "error":
+	case "missing":
 		return 3
+	case "error":
+		return 4
 	}
 	return 0
 }

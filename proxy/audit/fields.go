@@ -50,7 +50,7 @@ func Fields() []Field {
 		{"credentials/name", "string", "", "The credential's name in the configuration; its rule's id, if written in place."},
 		{"credentials/kind", "string", "", "Its kind: `bearer`, `header`, …"},
 		{"credentials/generation", "number", "", "The version of its secret, counted by this process from 1."},
-		{"credentials/outcome", "string", "", "`attached`, `missing` (its secret is not there) or `error`."},
+		{"credentials/outcome", "string", "", "`attached`, `unsent` (attached, and the request never left), `missing` (its secret is not there) or `error`."},
 		{"credentials/age", "number", "", "Seconds since that version was read, with three decimals."},
 		{"client_credential", "boolean", "", "`true`: the client sent credentials of its own."},
 		{"redacted", "number", "", "How many times a secret was masked in the answer."},
