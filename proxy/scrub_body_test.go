@@ -365,13 +365,15 @@ func TestDecompressionBomb(t *testing.T) {
 // TestAnswersEndWhileTheTimerRuns: the silence timer, ReverseProxy's flushes
 // and the handler's end meet; under the race detector nothing may.
 func TestAnswersEndWhileTheTimerRuns(t *testing.T) {
+	const begin, rest = "held back: ", "the rest"
+	whole := strings.Repeat("x", 3000) + begin + rest
 	to := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		if q.Get("sized") != "" {
-			w.Header().Set("Content-Length", "3029")
+			w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
 		}
 		wait, _ := time.ParseDuration(q.Get("wait"))
-		_, _ = io.WriteString(w, strings.Repeat("x", 3000)+"held back: ")
+		_, _ = io.WriteString(w, strings.TrimSuffix(whole, rest))
 		_ = http.NewResponseController(w).Flush()
 		select {
 		case <-time.After(wait):
@@ -381,7 +383,7 @@ func TestAnswersEndWhileTheTimerRuns(t *testing.T) {
 		if q.Get("abort") != "" {
 			panic(http.ErrAbortHandler)
 		}
-		_, _ = io.WriteString(w, "the rest of all 19")
+		_, _ = io.WriteString(w, rest)
 		w.Header().Set(http.TrailerPrefix+"X-Late", canary)
 	})
 	s := newStage(t, Options{}, api(to))
@@ -412,10 +414,10 @@ func TestAnswersEndWhileTheTimerRuns(t *testing.T) {
 				switch {
 				case abort && err == nil:
 					s.Errorf("%s: an answer broken off came as whole", query)
-				case !abort && (err != nil || len(b) != 3029):
+				case !abort && (err != nil || string(b) != whole):
 					s.Errorf("%s: %d bytes, %v", query, len(b), err)
 				}
-				if !bytes.HasPrefix(b, []byte(strings.Repeat("x", 2850))) {
+				if !strings.HasPrefix(whole, string(b)) {
 					s.Errorf("%s: %d bytes of something else", query, len(b))
 				}
 			})
