@@ -80,7 +80,7 @@ func (u *Upstream) dialTLS(ctx context.Context, addr string, protos []string) (n
 		conf.ServerName = strings.TrimSuffix(host, ".")
 	}
 	start := time.Now()
-	conn := tls.Client(raw, conf)
+	conn := tls.Client(untruncated{raw}, conf)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		if noHTTP1(err) {
