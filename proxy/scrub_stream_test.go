@@ -290,7 +290,7 @@ func TestGRPCWebText(t *testing.T) {
 	})
 	newStage(t, Options{}, api(to)).both(func(s *stage, h2 bool) {
 		if _, body := s.get(h2, "/"); !strings.Contains(body, strings.Repeat("*", len(canary))) || len(body) != base64.StdEncoding.EncodedLen(len(frame)) {
-			s.Error(fmt.Sprintf("%q", body))
+			s.Errorf("%q", body)
 		}
 	})
 }
