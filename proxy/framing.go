@@ -205,6 +205,9 @@ func (f *framing) header(line []byte, long bool) error {
 		}
 		return errFraming
 	}
+	if n := len(name); n > 0 && (name[n-1] == ' ' || name[n-1] == '\t') {
+		return errFraming // RFC 9112 §5.1; net/http lets it pass in trailers
+	}
 	var known string
 	switch len(name) {
 	case len("upgrade"), len("content-length"), len("transfer-encoding"):
