@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -17,14 +18,17 @@ const smuggled = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n"
 func noSmuggling(t *testing.T, requests ...string) {
 	t.Helper()
 	s, up, _ := serveOne(t, siteOptions{})
-	for _, request := range requests {
+	for i, request := range requests {
+		// A path of its own: what became of the request before may be told late.
+		request = strings.Replace(request, " / ", fmt.Sprintf(" /%d ", i), 1)
 		checkSmuggling(t, up, s.tunnel("api.test"), "https", request)
 	}
 }
 
 func checkSmuggling(t *testing.T, up *site, w *wire, where, request string) {
 	t.Helper()
-	before := len(up.requests())
+	_, path, _ := strings.Cut(request, " ")
+	path, _, _ = strings.Cut(path, " ")
 	w.send(request)
 	a, err := w.tryResponse(http.MethodPost)
 	if err != nil {
@@ -37,14 +41,17 @@ func checkSmuggling(t *testing.T, up *site, w *wire, where, request string) {
 	if rest, err := io.ReadAll(w.r); len(rest) > 0 || err != nil && !gone(err) {
 		t.Errorf("%s %q: after the refusal came %q, %v, want the end", where, request, rest, err)
 	}
-	after := up.requests()
-	if len(after) > before+1 {
-		t.Errorf("%s %q: the upstream got %d requests", where, request, len(after)-before)
-	}
-	for _, r := range after[before:] {
+	n := 0
+	for _, r := range up.requests() {
+		if strings.HasSuffix(r.URI, path) {
+			n++
+		}
 		if strings.Contains(r.URI, "smuggled") {
 			t.Errorf("%s %q: the upstream got %s", where, request, r.URI)
 		}
+	}
+	if n > 1 {
+		t.Errorf("%s %q: the upstream got %d requests", where, request, n)
 	}
 }
 
