@@ -29,6 +29,7 @@ func checkSmuggling(t *testing.T, up *site, w *wire, where, request string) {
 	t.Helper()
 	_, path, _ := strings.Cut(request, " ")
 	path, _, _ = strings.Cut(path, " ")
+	path = path[strings.LastIndexByte(path, '/'):]
 	w.send(request)
 	a, err := w.tryResponse(http.MethodPost)
 	if err != nil {
@@ -174,7 +175,7 @@ rules: [{id: clear, hosts: "http://clear.test", upstream: {connect_to: "@site"}}
 	clearPost := func(lines ...string) string {
 		return crlf(append([]string{"POST http://clear.test/ HTTP/1.1", "Host: clear.test"}, lines...)...)
 	}
-	for _, request := range []string{
+	for i, request := range []string{
 		clearPost("Content-Length: 6", "Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled,
 		clearPost("Transfer-Encoding: chunked", "Transfer-Encoding: identity") + "0\r\n\r\n" + smuggled,
 		clearPost("Transfer-Encoding: chunked") + "1;a=b\r\na\r\n0\r\n\r\n" + smuggled,
@@ -182,6 +183,7 @@ rules: [{id: clear, hosts: "http://clear.test", upstream: {connect_to: "@site"}}
 		clearPost("Content-Length: -1") + smuggled,
 		"POST http://clear.test/ HTTP/1.1\nHost: clear.test\n\n" + smuggled,
 	} {
+		request = strings.Replace(request, "clear.test/ ", fmt.Sprintf("clear.test/%d ", i), 1)
 		checkSmuggling(t, up, s.dial(), "http", request)
 	}
 }
