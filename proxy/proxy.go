@@ -132,6 +132,7 @@ func (p *Proxy) newServer(h http.Handler) *http.Server {
 		MaxHeaderBytes:    l.HeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: l.Streams,
+			MaxReadFrameSize:     16 << 10, // a connection keeps a buffer of this size; net/http's own is 1 MiB
 			SendPingTimeout:      15 * time.Second,
 			PingTimeout:          15 * time.Second,
 		},
