@@ -16,7 +16,7 @@ type alert struct{ when, expr, todo string }
 func alerts() []alert {
 	return []alert{
 		{"A credential is refused by its API", "increase(attache_upstream_auth_failures_total[10m]) > 0",
-			"The secret was revoked or rotated elsewhere. Compare `attache_secret_generation` with what the store holds."},
+			"The secret was revoked or rotated elsewhere. If it stops by itself, calls met a rotation and were sent again (`attempts` of the audit). Else compare `attache_secret_generation` with what the store holds."},
 		{"Calls fail for want of a credential", `increase(attache_failures_total{fault="credential"}[5m]) > 0`,
 			"`/readyz?verbose` names the secret and why it cannot be read."},
 		{"A secret is not renewed", "attache_secret_stale == 1 for 15m",

@@ -92,14 +92,22 @@ func (m *Metrics) Record(e *audit.Event) {
 	for i := range e.Credentials {
 		c := t.credential(e.Credentials[i].Name)
 		c.outcomes[outcomeIndex(e.Credentials[i].Outcome)].Inc()
-		if e.UpstreamStatus == http.StatusUnauthorized {
-			c.authFailures.Inc()
-		}
+		c.authFailures.Add(float64(refusals(e)))
 	}
 	if e.Decision != audit.TunnelAllow && e.Status != http.StatusSwitchingProtocols {
 		observe(m.duration, e.Phases.Total)
 	}
 	observe(m.upstream, e.Phases.FirstByte)
+}
+
+// refusals is how many answers to the request were 401: the last one, and every one that made it be
+// sent again.
+func refusals(e *audit.Event) int {
+	n := max(0, e.Attempts-1)
+	if e.UpstreamStatus == http.StatusUnauthorized {
+		n++
+	}
+	return n
 }
 
 func observe(h prometheus.Histogram, d time.Duration) {

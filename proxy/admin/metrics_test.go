@@ -96,6 +96,18 @@ func TestRecordCounts(t *testing.T) {
 			"client_credentials_total{rule=stripe}":                                1,
 			"request_duration_seconds{}":                                           1, "upstream_duration_seconds{}": 1,
 		}},
+		"upstream 401, then 200": {request(func(e *audit.Event) { e.Attempts = 2 }), map[string]float64{
+			"requests_total{caller=pod,code_class=2xx,decision=allow,rule=stripe}": 1,
+			"injections_total{credential=stripe,kind=bearer,outcome=attached}":     1,
+			"upstream_auth_failures_total{credential=stripe}":                      1,
+			"request_duration_seconds{}":                                           1, "upstream_duration_seconds{}": 1,
+		}},
+		"upstream 401 twice": {request(func(e *audit.Event) { e.Attempts, e.Status, e.UpstreamStatus = 2, 401, 401 }), map[string]float64{
+			"requests_total{caller=pod,code_class=4xx,decision=allow,rule=stripe}": 1,
+			"injections_total{credential=stripe,kind=bearer,outcome=attached}":     1,
+			"upstream_auth_failures_total{credential=stripe}":                      2,
+			"request_duration_seconds{}":                                           1, "upstream_duration_seconds{}": 1,
+		}},
 		"masked": {request(func(e *audit.Event) { e.Redacted = 3 }), map[string]float64{
 			"requests_total{caller=pod,code_class=2xx,decision=allow,rule=stripe}": 1,
 			"injections_total{credential=stripe,kind=bearer,outcome=attached}":     1,

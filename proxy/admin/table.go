@@ -44,7 +44,7 @@ func Table() []Metric {
 		{requestsInFlight, "gauge", nil, "Calls under way, tunnels and streams included."},
 		{tunnelsActive, "gauge", nil, "Tunnels open, passed on without being opened."},
 		{injectionsTotal, "counter", []string{"credential", "kind", "outcome"}, "Credentials attached, missing or in error."},
-		{authFailures, "counter", []string{"credential"}, "Answers 401 of upstreams to requests with the credential."},
+		{authFailures, "counter", []string{"credential"}, "Answers 401 of upstreams to requests with the credential, counting those after which a newer version was sent."},
 		{clientCredentials, "counter", []string{"rule"}, "Calls in which the client sent credentials of its own."},
 		{redactionsTotal, "counter", []string{"rule"}, "Times a credential was masked in an answer: its upstream repeats what it is sent."},
 		{secretGeneration, "gauge", []string{"secret"}, "Version of the secret in use, counted by this process; 0: none yet."},

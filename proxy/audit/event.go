@@ -67,7 +67,7 @@ type Event struct {
 	BytesOut       int64 // response body, to the client
 	Phases         Phases
 	Reused         bool
-	Attempts       int
+	Attempts       int // 2: the first was answered 401, and it was sent again with a newer version
 
 	Credentials      []Credential
 	ClientCredential bool // the client sent credentials of its own
