@@ -55,6 +55,8 @@ type exchange struct {
 	ended   bool
 	ticker  *time.Timer
 	watched *watched
+	begun   time.Time // when watching began
+	told    bool      // the opened event is out
 	moved   int64     // bytes, at the last tick that saw any move
 	movedAt time.Time // when that was
 }

@@ -43,6 +43,10 @@ func (x *exchange) forward(t target) {
 	x.reverse.ServeHTTP(x.out, x.in)
 	if x.release != nil {
 		x.upgradeEnded()
+		return
+	}
+	if f := x.brokenOff(); f != nil && f.reason != string(cancelled) && x.event.Reason == "" {
+		panic(http.ErrAbortHandler) // the upstream has ended its answer because it was cancelled
 	}
 }
 

@@ -21,19 +21,15 @@ func (x *exchange) watch() {
 	defer x.mu.Unlock()
 	x.watched = &watched{}
 	x.watched.Store(x)
-	x.ticker = time.AfterFunc(openedAfter, x.watched.firstTick)
+	x.begun = time.Now()
+	x.movedAt = x.begun
+	x.ticker = time.AfterFunc(x.untilTick(), x.watched.tick)
 }
 
 // watched is what a timer holds of an exchange: nothing once that has ended. A
 // stopped timer stays in the runtime's heap for a while, and with it all that its
 // function reaches.
 type watched struct{ atomic.Pointer[exchange] }
-
-func (w *watched) firstTick() {
-	if x := w.Load(); x != nil {
-		x.firstTick()
-	}
-}
 
 func (w *watched) tick() {
 	if x := w.Load(); x != nil {
@@ -56,45 +52,52 @@ func (x *exchange) stopWatch() bool {
 	return true
 }
 
-func (x *exchange) firstTick() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.ended {
-		return
+// untilTick is when to look again, 0 for never. The caller holds x.mu.
+func (x *exchange) untilTick() time.Duration {
+	idle := max(0, x.idleLimit()) / idleTicks
+	if x.told {
+		return idle
 	}
-	x.opened()
-	if idle := x.idleLimit(); idle > 0 {
-		x.moved, x.movedAt = x.progress(), time.Now()
-		x.ticker = time.AfterFunc(idle/idleTicks, x.watched.tick)
+	first := max(time.Millisecond, openedAfter-time.Since(x.begun))
+	if idle > 0 {
+		return min(idle, first)
 	}
+	return first
 }
 
-// tick ends a request in which nothing has moved for the idle limit. Bytes are
-// counted anyway, so that streams pay nothing for it.
+// tick leaves the opened event when it is due, and ends a request in which nothing
+// has moved for the idle limit. Bytes are counted anyway, so that streams pay
+// nothing for it.
 func (x *exchange) tick() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
 		return
 	}
-	idle := x.idleLimit()
-	if n := x.progress(); n != x.moved {
-		x.moved, x.movedAt = n, time.Now()
-	} else if time.Since(x.movedAt) >= idle {
-		x.breakOff(errIdle)
-		return
+	if !x.told && time.Since(x.begun) >= openedAfter {
+		x.opened()
 	}
-	x.ticker.Reset(idle / idleTicks)
+	if idle := x.idleLimit(); idle > 0 {
+		if n := x.progress(); n != x.moved {
+			x.moved, x.movedAt = n, time.Now()
+		} else if time.Since(x.movedAt) >= idle {
+			x.breakOff(errIdle) // and again, should an answer have begun meanwhile
+		}
+	}
+	if next := x.untilTick(); next > 0 {
+		x.ticker.Reset(next)
+	}
 }
 
 // breakOff ends the request. No context ends a Read of the client's body, nor a
 // Write to a client that does not read. The caller holds x.mu.
 func (x *exchange) breakOff(why error) {
+	begun := x.out.begun.Load() // before cancel, which lets the refusal be written
 	x.cancel(why)
 	rc := http.NewResponseController(x.out.ResponseWriter)
 	_ = rc.SetReadDeadline(time.Now())
 	switch {
-	case !x.out.begun.Load(): // there is a refusal to be written
+	case !begun: // there is a refusal to be written
 	case x.in.ProtoMajor == 2:
 		_ = rc.SetWriteDeadline(time.Now())
 	default:
@@ -124,6 +127,7 @@ func (x *exchange) progress() int64 { return x.body.bytes.Load() + x.out.bytes.L
 // opened leaves the event that something long began. It reads only what no
 // longer changes once the request is on its way.
 func (x *exchange) opened() {
+	x.told = true
 	e := &x.event
 	x.p.record(&audit.Event{
 		Type: audit.Opened, Time: x.p.now(), RequestID: e.RequestID, TraceID: e.TraceID,
