@@ -94,6 +94,25 @@ func TestThreeRotations(t *testing.T) {
 				relink(t, dir+"/v"+text, dir+"/current")
 			},
 		},
+		"CSI chain": { // ..data → a directory of links to files kept elsewhere
+			func(t *testing.T, dir string) {
+				write(t, dir+"/store/0/s", "0")
+				check(t, os.Mkdir(dir+"/..0", 0o755))
+				check(t, os.Symlink("../store/0/s", dir+"/..0/s"))
+				check(t, os.Symlink("..0", dir+"/..data"))
+				check(t, os.Symlink("..data/s", dir+"/s"))
+			},
+			func(t *testing.T, dir, text string) {
+				old, err := os.Readlink(dir + "/..data")
+				check(t, err)
+				write(t, dir+"/store/"+text+"/s", text)
+				check(t, os.Mkdir(dir+"/.."+text, 0o755))
+				check(t, os.Symlink("../store/"+text+"/s", dir+"/.."+text+"/s"))
+				relink(t, ".."+text, dir+"/..data")
+				check(t, os.RemoveAll(dir+"/"+old))
+				check(t, os.RemoveAll(dir+"/store/"+old[2:]))
+			},
+		},
 		"editor": {
 			func(t *testing.T, dir string) { write(t, dir+"/s", "0") },
 			func(t *testing.T, dir, text string) {
