@@ -115,6 +115,9 @@ func launchPrepared(t *testing.T, s *site, config string, files map[string]strin
 		t.Fatalf("did not start: %v", err)
 	}
 	t.Cleanup(func() { r.end() })
+	if _, ok := files["key"]; ok {
+		await(t, "started", a.Started) // a busy machine may take longer than listening waits
+	}
 	return r
 }
 

@@ -8,13 +8,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 )
@@ -46,13 +48,22 @@ func clientPEM(t *testing.T, name string) string {
 // TestClientCertRotatedResumption holds that a rotated client certificate is what the upstream sees
 // next, over full handshakes, and that one that cannot be used replaces none that can.
 func TestClientCertRotatedResumption(t *testing.T) {
-	var resumed atomic.Bool
+	var mu sync.Mutex
+	var order, wrong []string // identities as they were first seen; uses of a former one's session
 	s := &site{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS.DidResume {
-			resumed.Store(true)
+		// A resumed session shows the certificate of its full handshake. A second connection may resume
+		// the session of the identity in force, none that of a former one.
+		name := r.TLS.PeerCertificates[0].Subject.CommonName
+		mu.Lock()
+		switch known := slices.Index(order, name); {
+		case known < 0 && !r.TLS.DidResume:
+			order = append(order, name)
+		case known != len(order)-1 || known < 0:
+			wrong = append(wrong, fmt.Sprintf("%s after %v, resumed: %v", name, order, r.TLS.DidResume))
 		}
-		w.Header().Set("X-Client", r.TLS.PeerCertificates[0].Subject.CommonName)
+		mu.Unlock()
+		w.Header().Set("X-Client", name)
 	}))
 	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	s.StartTLS()
@@ -83,8 +94,10 @@ func TestClientCertRotatedResumption(t *testing.T) {
 			t.Errorf("after a bad version: %q, want the last good", got)
 		}
 	}
-	if resumed.Load() {
-		t.Error("a session was resumed after the certificate rotated")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(wrong) > 0 || len(order) != 3 {
+		t.Errorf("seen %v; former identities: %q", order, wrong)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
@@ -74,6 +75,8 @@ func TestReloadOnFileChange(t *testing.T) {
 
 func TestReloadMovesListeners(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	defer let() // a test that has failed must not wait for its upstream
 	s := newSite(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/slow" {
 			close(started)
@@ -85,10 +88,13 @@ func TestReloadMovesListeners(t *testing.T) {
 	c, before := r.client(), r.Addr("proxy").String()
 	slow := make(chan int, 1)
 	go func() {
-		status, _ := get(t, c, "https://example.com/slow")
-		slow <- status
+		slow <- statusOf(c, "https://example.com/slow")
 	}()
-	<-started
+	select {
+	case <-started:
+	case got := <-slow:
+		t.Fatalf("the request to be held: %d", got)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +118,7 @@ func TestReloadMovesListeners(t *testing.T) {
 	if status, body := get(t, r.client(), "https://example.com/"); status != 200 {
 		t.Errorf("by the new listener: %d %s", status, body)
 	}
-	close(release)
+	let()
 	if status := <-slow; status != 200 {
 		t.Errorf("the request under way: %d", status)
 	}

@@ -17,18 +17,21 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/attache-proxy/attache/watcher/source"
 )
 
 // The whole proof: go test ./cmd/internal/app -run TestRotationUnderLoad -rotation.full -v
-var rotationFull = flag.Bool("rotation.full", false, "20 rotations in 10 s for each style of write, and as many calls as the machine can")
+var rotationFull = flag.Bool("rotation.full", false, "20,000 calls and at least 20 rotations for each style of write; 1,000 rotations for leaks")
 
 const overlap = 500 * time.Millisecond // in which the vendor accepts both versions
 
 // vendor accepts the newest key, and the one before it for the overlap.
 type vendor struct {
+	clock    *fairClock
 	mu       sync.Mutex
-	issued   map[string]time.Time // when
-	revoked  map[string]time.Time // when; zero: not
+	issued   map[string]time.Duration // when
+	revoked  map[string]time.Duration // when; 0: not
 	newest   string
 	firstUse map[string]time.Duration // after issue
 	calls    int
@@ -38,9 +41,9 @@ type vendor struct {
 func (v *vendor) issue(key string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	now := time.Now()
+	now := v.clock.now()
 	if v.newest != "" {
-		v.revoked[v.newest] = now.Add(overlap)
+		v.revoked[v.newest] = now + overlap
 	}
 	v.issued[key], v.newest = now, key
 }
@@ -50,16 +53,23 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	now := time.Now()
+	now := v.clock.now()
 	v.calls++
 	at, known := v.issued[key]
 	if !known {
 		v.torn = append(v.torn, key)
 	} else if _, used := v.firstUse[key]; !used {
-		v.firstUse[key] = now.Sub(at)
+		v.firstUse[key] = now - at
 	}
-	if end := v.revoked[key]; !known || !end.IsZero() && now.After(end) {
+	if end := v.revoked[key]; !known || end != 0 && now > end {
 		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
+func newVendor(t *testing.T) *vendor {
+	return &vendor{
+		clock: newFairClock(t), issued: map[string]time.Duration{}, revoked: map[string]time.Duration{},
+		firstUse: map[string]time.Duration{},
 	}
 }
 
@@ -67,6 +77,7 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type style struct {
 	setUp  func(t *testing.T, dir, text string)
 	rotate func(t *testing.T, dir, text string)
+	poll   time.Duration // no notices: found by polling alone
 }
 
 func put(t *testing.T, path, text string) {
@@ -88,29 +99,52 @@ func must(t *testing.T, err error) {
 
 func styles() map[string]style {
 	whole := func(t *testing.T, dir, text string) { put(t, dir+"/key", text) }
+	renamed := func(t *testing.T, dir, text string) {
+		put(t, dir+"/.key.tmp", text)
+		must(t, os.Rename(dir+"/.key.tmp", dir+"/key"))
+	}
 	return map[string]style{
-		"in-place write": {whole, whole},
-		"temp+rename": {whole, func(t *testing.T, dir, text string) {
-			put(t, dir+"/.key.tmp", text)
-			must(t, os.Rename(dir+"/.key.tmp", dir+"/key"))
-		}},
-		"editor": {whole, func(t *testing.T, dir, text string) {
+		"in-place write": {setUp: whole, rotate: whole},
+		"temp+rename":    {setUp: whole, rotate: renamed},
+		"poll alone":     {setUp: whole, rotate: renamed, poll: 250 * time.Millisecond},
+		"editor": {setUp: whole, rotate: func(t *testing.T, dir, text string) {
 			must(t, os.Rename(dir+"/key", dir+"/key~"))
 			put(t, dir+"/key", text+"\n")
 		}},
 		"..data swap": { // the kubelet's sequence, k8s.io/kubernetes/pkg/volume/util/atomic_writer.go
-			func(t *testing.T, dir, text string) {
+			setUp: func(t *testing.T, dir, text string) {
 				put(t, dir+"/..0/key", text)
 				must(t, os.Symlink("..0", dir+"/..data"))
 				must(t, os.Symlink("..data/key", dir+"/key"))
 			},
-			func(t *testing.T, dir, text string) {
+			rotate: func(t *testing.T, dir, text string) {
 				old, err := os.Readlink(dir + "/..data")
 				must(t, err)
 				put(t, dir+"/.."+text[:20]+"/key", text)
 				must(t, os.Symlink(".."+text[:20], dir+"/..data_tmp"))
 				must(t, os.Rename(dir+"/..data_tmp", dir+"/..data"))
 				must(t, os.RemoveAll(dir+"/"+old))
+			},
+		},
+		"CSI chain": { // ..data → a directory of links to files kept elsewhere
+			setUp: func(t *testing.T, dir, text string) {
+				put(t, dir+"/store/0/key", text)
+				must(t, os.Mkdir(dir+"/..0", 0o700))
+				must(t, os.Symlink("../store/0/key", dir+"/..0/key"))
+				must(t, os.Symlink("..0", dir+"/..data"))
+				must(t, os.Symlink("..data/key", dir+"/key"))
+			},
+			rotate: func(t *testing.T, dir, text string) {
+				old, err := os.Readlink(dir + "/..data")
+				must(t, err)
+				id := text[:20]
+				put(t, dir+"/store/"+id+"/key", text)
+				must(t, os.Mkdir(dir+"/.."+id, 0o700))
+				must(t, os.Symlink("../store/"+id+"/key", dir+"/.."+id+"/key"))
+				must(t, os.Symlink(".."+id, dir+"/..data_tmp"))
+				must(t, os.Rename(dir+"/..data_tmp", dir+"/..data"))
+				must(t, os.RemoveAll(dir+"/"+old))
+				must(t, os.RemoveAll(dir+"/store/"+old[2:]))
 			},
 		},
 	}
@@ -120,23 +154,29 @@ func TestRotationUnderLoad(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("renames over open files and symlinks need privileges on Windows")
 	}
-	rotations, pause := 4, 40*time.Millisecond
+	rotations, calls, pause := 4, int64(0), 100*time.Millisecond
 	if *rotationFull {
-		rotations, pause = 20, 4*time.Millisecond
+		rotations, calls, pause = 20, 20_000, 4*time.Millisecond
 	}
 	for name, st := range styles() {
-		t.Run(name, func(t *testing.T) { rotateUnderLoad(t, st, rotations, pause) })
+		t.Run(name, func(t *testing.T) { rotateUnderLoad(t, st, rotations, calls, pause) })
 	}
 }
 
-func rotateUnderLoad(t *testing.T, st style, rotations int, pause time.Duration) {
-	v := &vendor{issued: map[string]time.Time{}, revoked: map[string]time.Time{}, firstUse: map[string]time.Duration{}}
+func rotateUnderLoad(t *testing.T, st style, rotations int, calls int64, pause time.Duration) {
+	v := newVendor(t)
 	s := newSite(t, v.ServeHTTP)
 	key := func(i int) string { return fmt.Sprintf("made-up-key-%04d-%s", i, strings.Repeat("x", 200)) }
 	secrets := t.TempDir()
 	v.issue(key(0))
 	st.setUp(t, secrets, key(0))
-	r := launch(t, s, strings.NewReplacer("@dir/key", secrets+"/key", "id: site,", "id: site, retry_401: false,").Replace(basic), nil)
+	config := strings.NewReplacer("@dir/key", secrets+"/key", "id: site,", "id: site, retry_401: false,").Replace(basic)
+	r := launchPrepared(t, s, config, nil, func(a *App) {
+		if sec := &a.now.cfg.Secrets[0]; st.poll > 0 {
+			sec.Source, sec.Poll = unnoticed{sec.Source, secrets}, st.poll
+		}
+	})
+	await(t, "started", r.Started)
 	var failed, done atomic.Int64
 	var workers, warm sync.WaitGroup
 	stop := make(chan struct{})
@@ -170,20 +210,22 @@ func rotateUnderLoad(t *testing.T, st style, rotations int, pause time.Duration)
 		})
 	}
 	warm.Wait() // 64 handshakes at once are another test
-	every := time.NewTicker(500 * time.Millisecond)
-	defer every.Stop()
-	for i := 1; i <= rotations; i++ {
-		<-every.C
-		v.issue(key(i))
-		st.rotate(t, secrets, key(i))
+	loaded := v.clock.now()
+	n := 0
+	for n < rotations || done.Load() < calls {
+		v.clock.pass(overlap) // a ticker would hurry after a stall
+		n++
+		v.issue(key(n))
+		st.rotate(t, secrets, key(n))
 	}
-	<-every.C
+	v.clock.pass(overlap)
+	loaded = v.clock.now() - loaded
 	close(stop)
 	workers.Wait()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var uses []time.Duration
-	for i := 1; i <= rotations; i++ {
+	for i := 1; i <= n; i++ {
 		use, ok := v.firstUse[key(i)]
 		if !ok {
 			t.Errorf("version %d was never used", i)
@@ -191,16 +233,30 @@ func rotateUnderLoad(t *testing.T, st style, rotations int, pause time.Duration)
 		uses = append(uses, use)
 	}
 	slices.Sort(uses)
-	t.Logf("%d calls, %d failed, %d torn; first use after %v to %v", done.Load(), failed.Load(), len(v.torn), uses[0], uses[len(uses)-1])
+	mid := uses[len(uses)/2]
+	t.Logf("%d calls, %d rotations in %v, %d failed, %d torn; first use after %v to %v, median %v; the machine stood still for %v",
+		done.Load(), n, loaded, failed.Load(), len(v.torn), uses[0], uses[len(uses)-1], mid, v.clock.stood())
 	if failed.Load() > 0 || len(v.torn) > 0 || done.Load() == 0 {
 		t.Errorf("%d of %d calls failed, %d torn values: %.40q", failed.Load(), done.Load(), len(v.torn), v.torn)
 	}
 	// The median, because a machine that runs other tests may take its time for one of them; 0 failed calls
 	// bound the rest.
-	if mid := uses[len(uses)/2]; mid > 300*time.Millisecond {
-		t.Errorf("first use after %v", mid)
+	bound := 300 * time.Millisecond
+	if st.poll > 0 {
+		bound = st.poll
+	}
+	if mid > bound {
+		t.Errorf("first use after %v, want %v", mid, bound)
 	}
 }
+
+// unnoticed reads one file and has another watched.
+type unnoticed struct {
+	source.Source
+	decoy string
+}
+
+func (u unnoticed) Paths() []string { return []string{filepath.Join(u.decoy, "decoy")} }
 
 // clientOf calls over a connection of its own.
 func (r *running) clientOf(h2 bool) *http.Client {
@@ -218,7 +274,7 @@ func (r *running) clientOf(h2 bool) *http.Client {
 // TestOldRevokedAtOnce: the vendor refuses the old key the moment that the new one is written, before
 // any notice of it can have come. The call finds it and is sent once more.
 func TestOldRevokedAtOnce(t *testing.T) {
-	v := &vendor{issued: map[string]time.Time{}, revoked: map[string]time.Time{}, firstUse: map[string]time.Duration{}}
+	v := newVendor(t)
 	s := newSite(t, v.ServeHTTP)
 	v.issue("made-up-key-0000")
 	r := launch(t, s, basic, map[string]string{"key": "made-up-key-0000"})
@@ -232,7 +288,7 @@ func TestOldRevokedAtOnce(t *testing.T) {
 	}
 	v.issue("made-up-key-0001")
 	v.mu.Lock()
-	v.revoked["made-up-key-0000"] = time.Now().Add(-time.Second)
+	v.revoked["made-up-key-0000"] = -time.Second
 	v.mu.Unlock()
 	r.write("key.next", "made-up-key-0001")
 	must(t, os.Rename(filepath.Join(r.dir, "key.next"), filepath.Join(r.dir, "key")))

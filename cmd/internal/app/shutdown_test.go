@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 )
 
@@ -10,6 +11,8 @@ import (
 func TestShutdownUnderLoad(t *testing.T) {
 	const n = 8
 	started, release := make(chan struct{}, n), make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	defer let() // a test that has failed must not wait for its upstream
 	s := newSite(t, func(http.ResponseWriter, *http.Request) {
 		started <- struct{}{}
 		<-release
@@ -18,25 +21,21 @@ func TestShutdownUnderLoad(t *testing.T) {
 	c := r.client()
 	status := make(chan int, n)
 	for range n {
-		go func() {
-			res, err := c.Get("https://example.com/")
-			if err != nil {
-				status <- 0
-				return
-			}
-			res.Body.Close()
-			status <- res.StatusCode
-		}()
+		go func() { status <- statusOf(c, "https://example.com/") }()
 	}
 	for range n {
-		<-started
+		select {
+		case <-started:
+		case got := <-status:
+			t.Fatalf("a request to be held: %d", got)
+		}
 	}
 	r.cancel()
 	await(t, "not ready", func() bool {
 		got, _ := get(t, http.DefaultClient, "http://"+r.Addr("admin").String()+"/readyz")
 		return got == 503
 	})
-	close(release)
+	let()
 	for range n {
 		if got := <-status; got != 200 {
 			t.Errorf("a request under way: %d", got)
@@ -49,6 +48,16 @@ func TestShutdownUnderLoad(t *testing.T) {
 		res.Body.Close()
 		t.Error("still serves")
 	}
+}
+
+// statusOf is the status of an answer, 0 if there was none. Other goroutines than a test's own may call it.
+func statusOf(c *http.Client, address string) int {
+	res, err := c.Get(address)
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	return res.StatusCode
 }
 
 // TestShutdownGraceEnds holds that a request that outlives the grace does not keep the process.
@@ -69,7 +78,11 @@ func TestShutdownGraceEnds(t *testing.T) {
 		}
 		failed <- err != nil
 	}()
-	<-started
+	select {
+	case <-started:
+	case <-failed:
+		t.Fatal("the request did not arrive")
+	}
 	if err := r.end(); err != nil {
 		t.Error(err)
 	}
