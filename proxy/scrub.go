@@ -89,6 +89,7 @@ type scrubber struct {
 	bodies   bool
 	headers  int            // stretches masked in headers
 	writer   *stream.Writer // of the body; nil where bodies pass
+	records  records        // what writer writes to
 }
 
 // maskWith makes x mask by its rule.
@@ -161,7 +162,8 @@ func (x *exchange) scrubResponse(res *http.Response) error {
 		if err := decodeBody(res); err != nil {
 			return &refusal{reasonResponseCoding, err.Error()}
 		}
-		s.writer = s.patterns.NewWriter(unmasked{x.out}, s.transformer(res.Header), x.out.flush)
+		s.records.w = unmasked{x.out}
+		s.writer = s.patterns.NewWriter(&s.records, s.transformer(res.Header), func() { _ = s.records.flush(); x.out.flush() })
 	}
 	res.Body = &scrubbedBody{ReadCloser: res.Body, x: x, res: res}
 	return nil
@@ -256,6 +258,7 @@ func (b *scrubbedBody) trailer() {
 func (b *scrubbedBody) Close() error {
 	if w := b.x.scrub.writer; w != nil {
 		_ = w.Close()
+		_ = b.x.scrub.records.flush()
 	}
 	err := b.ReadCloser.Close()
 	b.trailer()
