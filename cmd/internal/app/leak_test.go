@@ -12,7 +12,7 @@ import (
 	"github.com/attache-proxy/attache/proxy/audit"
 )
 
-// TestNothingLeaksOverRotations: ten secrets are rotated by rename round after round, each found by its
+// TestNothingLeaksOverRotations: twenty secrets are rotated by rename round after round, each found by its
 // notice and told of in the audit, with calls and reloads between: the process has as many goroutines and
 // descriptors after it as before. 1,000 rotations with -rotation.full.
 func TestNothingLeaksOverRotations(t *testing.T) {
@@ -23,10 +23,10 @@ func TestNothingLeaksOverRotations(t *testing.T) {
 		}
 		return len(all)
 	}
-	const secrets = 10
-	rounds := 20
+	const secrets = 20
+	rounds := 10
 	if *rotationFull {
-		rounds = 100
+		rounds = 50
 	}
 	var list []string
 	files := map[string]string{}

@@ -36,6 +36,7 @@ type vendor struct {
 	firstUse map[string]time.Duration // after issue
 	calls    int
 	torn     []string
+	late     []string // calls with a version that is accepted no longer
 }
 
 func (v *vendor) issue(key string) {
@@ -62,6 +63,7 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.firstUse[key] = now - at
 	}
 	if end := v.revoked[key]; !known || end != 0 && now > end {
+		v.late = append(v.late, fmt.Sprintf("%.17s %v after its end", key, now-end))
 		w.WriteHeader(http.StatusUnauthorized)
 	}
 }
@@ -237,7 +239,7 @@ func rotateUnderLoad(t *testing.T, st style, rotations int, calls int64, pause t
 	t.Logf("%d calls, %d rotations in %v, %d failed, %d torn; first use after %v to %v, median %v; the machine stood still for %v",
 		done.Load(), n, loaded, failed.Load(), len(v.torn), uses[0], uses[len(uses)-1], mid, v.clock.stood())
 	if failed.Load() > 0 || len(v.torn) > 0 || done.Load() == 0 {
-		t.Errorf("%d of %d calls failed, %d torn values: %.40q", failed.Load(), done.Load(), len(v.torn), v.torn)
+		t.Errorf("%d of %d calls failed, %d torn values: %.40q; %q", failed.Load(), done.Load(), len(v.torn), v.torn, v.late)
 	}
 	// The median, because a machine that runs other tests may take its time for one of them; 0 failed calls
 	// bound the rest.
