@@ -14,6 +14,7 @@ import (
 type requestBody struct {
 	io.ReadCloser
 	bytes atomic.Int64
+	asked atomic.Bool // a Read began: net/http has answered 100 for it
 	ended atomic.Bool // read to its end
 	limit int64       // bytes; ≤ 0: none
 	fail  atomic.Pointer[refusal]
@@ -24,6 +25,9 @@ type requestBody struct {
 var errBodyTooLarge = errors.New("limits.request_body") // a constant: never assigned again
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	if !b.asked.Load() {
+		b.asked.Store(true)
+	}
 	n, err := b.ReadCloser.Read(p)
 	total := b.bytes.Add(int64(n))
 	if b.limit > 0 && total > b.limit {

@@ -21,6 +21,9 @@ type writer struct {
 
 // WriteHeader implements [http.ResponseWriter]; 1xx may come before the status.
 func (w *writer) WriteHeader(code int) {
+	if code == http.StatusContinue && w.x.body.asked.Load() {
+		return // the upstream's came after we had stopped waiting for it; one is enough
+	}
 	if code >= 200 || code == http.StatusSwitchingProtocols {
 		w.status = code
 		w.begun.Store(true)
