@@ -125,13 +125,23 @@ func (x *exchange) rotated() *Snapshot {
 	if now.Generation != x.snap.Generation {
 		return nil
 	}
+	newer := false
 	for _, v := range x.carried() {
 		e, ok := now.Secrets.Entry(secret.Ref(v.Name()))
-		if ok && !e.Current.IsZero() && !e.Current.Same(v) {
-			return now
+		switch {
+		case !ok || e.Current.IsZero():
+			return nil
+		case e.Current.Same(v):
+		case e.Previous.Same(v):
+			newer = true
+		default:
+			return nil // two versions on: the answer's mask would not know what the first attempt carried
 		}
 	}
-	return nil
+	if !newer {
+		return nil
+	}
+	return now
 }
 
 // discard ends an answer that nobody will see.

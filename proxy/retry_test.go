@@ -207,3 +207,32 @@ func TestKeptBodyThatBreaksOff(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// An answer is masked by the version in force and the one before it. Two
+// versions on, the first attempt's would come back in clear, so the 401 passes.
+func TestRetryTwoVersionsOnPassesThe401(t *testing.T) {
+	arrived, goOn := make(chan struct{}, 2), make(chan struct{})
+	to := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-goOn
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	s := newStage(t, Options{}, api(to))
+	go func() {
+		<-arrived
+		s.rotate()
+		e, _ := s.live.Load().Secrets.Entry("key")
+		s.live.SetSecrets(secret.NewSet(map[string]secret.Entry{
+			"key": {Current: secret.New("key", 3, time.Now(), []byte("a third key of some length")), Previous: e.Current},
+		}))
+		close(goOn)
+	}()
+	res, err := s.client(false, nil).Get("https://api.test/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if e := s.events.wait(t, func(e audit.Event) bool { return e.Status == 401 }); e.Attempts != 1 {
+		t.Errorf("%d attempts", e.Attempts)
+	}
+}
