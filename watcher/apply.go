@@ -9,7 +9,7 @@ import (
 )
 
 // Apply makes the Store keep exactly specs: secrets whose Key is unchanged
-// keep their state, the others are read once (each read bounded by 5 s; Apply
+// keep their state, the others are read once (each read bounded by 5 s, or its source's patience; Apply
 // returns when all have been tried or ctx ends), and OnSet is called. Until
 // then the Set stays as it was. Generations go on counting by name; a secret
 // that comes from elsewhere now starts without a version, because the old one

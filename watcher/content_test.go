@@ -175,7 +175,7 @@ func TestHostileDocumentIsBounded(t *testing.T) {
 		}
 		took := time.Since(start)
 		t.Logf("64 KiB of %q take %v", part, took)
-		if took > 5*time.Second {
+		if took > 30*time.Second { // under the race detector, beside other tests
 			t.Errorf("64 KiB of %q take too long", part)
 		}
 	}

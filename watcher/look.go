@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -108,16 +109,28 @@ func (s *Store) round(ks []*kept) {
 
 // look reads each of ks once, all at the same time.
 func (s *Store) look(ctx context.Context, ks []*kept) []outcome {
-	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	outcomes := make([]outcome, len(ks))
 	var wg sync.WaitGroup
 	for i, k := range ks {
-		wg.Go(func() { outcomes[i] = s.lookAt(ctx, k) })
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, k.patience())
+			defer cancel()
+			outcomes[i] = s.lookAt(ctx, k)
+		})
 	}
 	wg.Wait()
 	return outcomes
+}
+
+// patience is how long one look may take.
+func (k *kept) patience() time.Duration {
+	if p, ok := k.source.(source.Patient); ok {
+		return p.Patience()
+	}
+	return readLimit
 }
 
 // lookAt waits for a look under way at the same secret, then reads. It returns
@@ -176,12 +189,24 @@ func (s *Store) read(ctx context.Context, k *kept) (o outcome) {
 		if _, empty := errors.AsType[emptyError](bad); !empty || k.field != "" && len(bytes.TrimSpace(raw)) > 0 {
 			bad = &invalidError{bad}
 		}
+		if len(k.paths) == 1 {
+			bad = &placedError{bad, k.paths[0]}
+		}
 	}
 	if o.err = bad; writing {
 		o.err = err
 	}
 	return o
 }
+
+// placedError says in which file the content is that cannot be used.
+type placedError struct {
+	err  error
+	path string
+}
+
+func (e *placedError) Error() string { return fmt.Sprintf("%v (file %s)", e.err, e.path) }
+func (e *placedError) Unwrap() error { return e.err }
 
 // validating shows that other content than the present is being checked.
 func (s *Store) validating(k *kept, text []byte) {

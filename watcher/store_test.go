@@ -260,7 +260,7 @@ func TestEmptyReadIsHeldASecond(t *testing.T) {
 		look("")
 		time.Sleep(1001 * time.Millisecond)
 		synctest.Wait()
-		expectState(t, s, "k STALE empty")
+		expectState(t, s, "k STALE empty (file /f)")
 		expect(t, s, "k", "two g2")
 		if got := strings.Join(r.results(), " "); got != "rotated rotated error" {
 			t.Error(got)

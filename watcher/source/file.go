@@ -5,11 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
 type fileOptions struct {
-	Path string `json:"path" jsonschema:"path of the file; a relative one starts from the directory of the process"`
+	Path string `json:"path" jsonschema:"path of the file; a relative one starts from the directory of the process, or of the project that a command runs in; ~/ is the home directory"`
 }
 
 func fileKind() Kind {
@@ -28,6 +29,16 @@ func newFile(o fileOptions, env Env) (Source, error) {
 		return nil, &OptionError{Option: "path", Problem: "holds a NUL byte"}
 	}
 	path := o.Path
+	if below, ok := strings.CutPrefix(path, "~/"); ok {
+		home := ""
+		if env.Getenv != nil {
+			home, _ = env.Getenv(homeVariable())
+		}
+		if !filepath.IsAbs(home) {
+			return &homeless{path}, nil // valid elsewhere
+		}
+		path = filepath.Join(home, below)
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(env.Dir, path)
 	}
@@ -36,6 +47,27 @@ func newFile(o fileOptions, env Env) (Source, error) {
 		return nil, &OptionError{Option: "path", Problem: err.Error(), Hint: "write an absolute path"}
 	}
 	return &file{abs}, nil
+}
+
+// File is the file at an absolute path, for what is no configured secret.
+func File(path string) Source { return &file{path} }
+
+// homeVariable names the home directory, as os.UserHomeDir has it.
+func homeVariable() string {
+	if runtime.GOOS == "windows" {
+		return "USERPROFILE"
+	}
+	return "HOME"
+}
+
+// homeless is a file in the home directory of someone who has none.
+type homeless struct{ path string }
+
+func (h *homeless) Paths() []string  { return nil }
+func (h *homeless) Describe() string { return "file" }
+
+func (h *homeless) Read(context.Context) ([]byte, error) {
+	return nil, &ReadError{Problem: homeVariable() + " is not set", Where: "file " + h.path}
 }
 
 type file struct{ path string }

@@ -6,5 +6,8 @@ func Kinds() []Kind {
 		fileKind(),
 		filesKind(),
 		envKind(),
+		credentialKind(),
+		execKind(),
+		mockKind(),
 	}
 }

@@ -1,6 +1,9 @@
 package source
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Source reads one secret's bytes from where they are kept. Implementations
 // are safe for concurrent use.
@@ -12,6 +15,11 @@ type Source interface {
 	Paths() []string
 	// Describe says where the secret is kept, for people: "file", "env STRIPE_KEY".
 	Describe() string
+}
+
+// A Patient is a [Source] whose reads may take longer than a file's.
+type Patient interface {
+	Patience() time.Duration
 }
 
 // Decode fills a pointer to a kind's options struct; the configuration passes it in.
@@ -41,4 +49,7 @@ type Kind struct {
 type Env struct {
 	Getenv func(string) (string, bool) // nil: no variable is set
 	Dir    string                      // where relative paths start; empty: the directory of the process
+	MayRun bool                        // sources may run commands, but none that lies in Dir or Repository
+
+	Repository string // what came with the configuration, as [Repository] has it; empty: nothing
 }

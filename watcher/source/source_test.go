@@ -170,6 +170,13 @@ func TestRelativePathStartsAtDir(t *testing.T) {
 	if got := s.Paths()[0]; got != filepath.Join(dir, "s") {
 		t.Error(got)
 	}
+	s = build(t, "file", `{"path":"~/keys/s"}`, source.Env{Dir: "/elsewhere", Getenv: func(string) (string, bool) { return dir, true }})
+	if got := s.Paths()[0]; got != filepath.Join(dir, "keys", "s") {
+		t.Error(got)
+	}
+	if _, err := build(t, "file", `{"path":"~/s"}`, source.Env{}).Read(t.Context()); err == nil || !strings.Contains(err.Error(), "is not set (file ~/s)") {
+		t.Errorf("a home directory where there is none: %v", err)
+	}
 	t.Chdir(dir)
 	s = file(t, "s")
 	if got := s.Paths()[0]; !filepath.IsAbs(got) || filepath.Base(got) != "s" {
