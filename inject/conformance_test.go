@@ -2,6 +2,7 @@ package inject_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -121,6 +122,10 @@ func samples() []sample {
 		{
 			kind: "hmac", options: `{"header":"x-signature","secret":"s","prefix":"sha256=","encoding":"base64"}`, text: canary,
 			verify: verifyHMAC(base64.StdEncoding.EncodeToString), decoy: setHeader("X-Timestamp"),
+		},
+		{
+			kind: "jwt_svid", options: `{"audience":"https://api.test"}`, text: canary,
+			want: func(s string) string { return "Bearer " + s }, got: authorization, decoy: setHeader("Authorization"),
 		},
 	}
 }
@@ -423,6 +428,8 @@ func TestOptionsRefused(t *testing.T) {
 		{"hmac", `{"header":"X-Timestamp","secret":"s"}`, "timestamp_header", "header of the signature"},
 		{"hmac", `{"header":"X-S","secret":"s","timestamp_header":"Host"}`, "timestamp_header", "cannot carry"},
 		{"hmac", `{"header":"X-S","secret":"s","body_limit":67108865}`, "body_limit", "between"},
+		{"jwt_svid", `{}`, "audience", "required"},
+		{"jwt_svid", `{"audience":"a\nb"}`, "audience", "control"},
 	} {
 		_, err := tryBuild(c.kind, c.options)
 		o, ok := errors.AsType[*inject.OptionError](err)
@@ -522,6 +529,35 @@ type rewound struct {
 }
 
 func (*rewound) Close() error { return nil }
+
+// audiences is a TokenSource.
+type audiences struct{}
+
+func (audiences) Token(_ context.Context, audience string) (string, time.Time, error) {
+	return "token for " + audience, time.Unix(1, 0), nil
+}
+
+// TestMinters: whatever fetches its secret names it once, and as no configured secret is named.
+func TestMinters(t *testing.T) {
+	minters := 0
+	for _, s := range samples() {
+		m, ok := build(t, s.kind, s.options).(inject.Minter)
+		if !ok {
+			continue
+		}
+		minters++
+		if refs := m.Secrets(); len(refs) != 1 || !strings.Contains(string(refs[0]), ":") {
+			t.Errorf("%s: secrets %q", s.kind, refs)
+		}
+		token, expires, err := m.Mint(t.Context(), audiences{})
+		if token != "token for https://api.test" || !expires.Equal(time.Unix(1, 0)) || err != nil {
+			t.Errorf("%s mints %q, %s, %v", s.kind, token, expires, err)
+		}
+	}
+	if minters == 0 {
+		t.Error("there are none")
+	}
+}
 
 // TestOneAllocation holds the commonest kind to the slice that a request's
 // header map needs.

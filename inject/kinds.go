@@ -10,5 +10,6 @@ func Kinds() []Kind {
 		cookieKind(),
 		sigv4Kind(),
 		hmacKind(),
+		jwtSVIDKind(),
 	}
 }

@@ -1,6 +1,9 @@
 package secret
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 // Ref is the name of a configured secret, as an option of a credential kind
 // or of anything else that needs one. The configuration checks that every Ref
@@ -23,6 +26,19 @@ type Entry struct {
 // NewSet returns a Set of the entries, by name. It keeps the map: the caller
 // must not change it afterwards.
 func NewSet(entries map[string]Entry) *Set { return &Set{entries} }
+
+// With returns a Set that has the entries beside those of s, and in their place.
+func (s *Set) With(entries map[string]Entry) *Set {
+	if len(entries) == 0 {
+		return s
+	}
+	all := make(map[string]Entry, len(entries))
+	if s != nil {
+		maps.Copy(all, s.entries)
+	}
+	maps.Copy(all, entries)
+	return &Set{all}
+}
 
 // Lookup returns the current version of the named secret, or a *[MissingError].
 func (s *Set) Lookup(name Ref) (Value, error) {

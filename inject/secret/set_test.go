@@ -5,6 +5,8 @@ import (
 	"go/build"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/attache-proxy/attache/inject/secret"
 )
@@ -33,6 +35,23 @@ func TestMissingSecretIsAnError(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestKnownExpiredIsMissing: promise 9 holds even where whoever publishes Sets is late.
+func TestKnownExpiredIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := secret.NewExpiring("jwt", 1, time.Now(), time.Now().Add(time.Minute), []byte("of no use tomorrow"))
+		set := secret.NewSet(map[string]secret.Entry{"jwt": {Current: v}})
+		time.Sleep(time.Minute - time.Nanosecond)
+		if got, err := set.Lookup("jwt"); err != nil || !got.Same(v) {
+			t.Errorf("before: %v %v", got, err)
+		}
+		time.Sleep(time.Nanosecond)
+		got, err := set.Lookup("jwt")
+		if _, ok := errors.AsType[*secret.MissingError](err); !ok || !got.IsZero() || err.Error() != `secret "jwt": expired` {
+			t.Errorf("at its end: %v %v", got, err)
+		}
+	})
 }
 
 // A leaf: what everything imports must drag nothing of Attaché along.

@@ -13,11 +13,20 @@ import (
 type form struct {
 	text  string
 	limit int // the length of its longest escaped spelling that is looked for
+	plain int // where its first introducer stands; its length if it has none
 }
 
 // maxEscape is the length of the longest escape of one byte: \u002f, &quot;,
 // &#x2f;. Escapes of a rune of n bytes are at most n times as long.
 const maxEscape = 6
+
+func newForm(text string, limit int) form {
+	plain := strings.IndexAny(text, introducers)
+	if plain < 0 {
+		plain = len(text)
+	}
+	return form{text, limit, plain}
+}
 
 // appendForms adds to forms those of value that are not among them.
 func appendForms(forms []form, value string) []form {
@@ -27,7 +36,7 @@ func appendForms(forms []form, value string) []form {
 		}
 		// A base64 or hex form with most of its characters escaped is longer
 		// than this and not looked for; nothing writes that.
-		forms = append(forms, form{text, maxEscape * len(value)})
+		forms = append(forms, newForm(text, maxEscape*len(value)))
 	}
 	add(value)
 	if strings.Contains(value, " ") {

@@ -2,8 +2,10 @@ package stream
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,10 +41,10 @@ func TestGRPCAndWebSocketMessages(t *testing.T) {
 		new      func(*Patterns) Transformer
 		in, want []byte
 	}{
-		{"grpc", func(p *Patterns) Transformer { return p.NewGRPC() },
+		{"grpc", func(p *Patterns) Transformer { return p.NewGRPC("") },
 			join(grpcMessage(0, "\x0a\x16"+plainValue), grpcMessage(0, ""), grpcMessage(0, "x"), grpcMessage(0x80, "grpc-message: "+plainValue), grpcMessage(0, long)),
 			join(grpcMessage(0, "\x0a\x16"+stars), grpcMessage(0, ""), grpcMessage(0, "x"), grpcMessage(0x80, "grpc-message: "+stars), grpcMessage(0, long))},
-		{"grpc, not over messages", func(p *Patterns) Transformer { return p.NewGRPC() },
+		{"grpc, not over messages", func(p *Patterns) Transformer { return p.NewGRPC("") },
 			join(grpcMessage(0, plainValue[:half]), grpcMessage(0, plainValue[half:])),
 			join(grpcMessage(0, plainValue[:half]), grpcMessage(0, plainValue[half:]))},
 		{"websocket", func(p *Patterns) Transformer { return p.NewWebSocket() },
@@ -78,8 +80,8 @@ func TestMessagesAreNotDelayed(t *testing.T) {
 		tr Transformer
 		in []byte
 	}{
-		{p.NewGRPC(), grpcMessage(0, "no control byte")},
-		{p.NewGRPC(), grpcMessage(0, "")},
+		{p.NewGRPC(""), grpcMessage(0, "no control byte")},
+		{p.NewGRPC(""), grpcMessage(0, "")},
 		{p.NewWebSocket(), wsFrame(0x81, "no control byte")},
 		{p.NewWebSocket(), wsFrame(0x89, "ping")},
 		{p.NewWebSocket(), append(wsFrame(0x01, "begin"), wsFrame(0x80, "")...)},
@@ -119,8 +121,8 @@ func TestFramesThatCannotBeScrubbed(t *testing.T) {
 		in   []byte
 		want error
 	}{
-		"grpc compressed":          {p.NewGRPC(), grpcMessage(1, "x"), ErrCompressed},
-		"grpc compressed, one bit": {p.NewGRPC(), grpcMessage(3, "x"), ErrCompressed},
+		"grpc compressed":          {p.NewGRPC(""), grpcMessage(1, "x"), ErrCompressed},
+		"grpc compressed, one bit": {p.NewGRPC(""), grpcMessage(3, "x"), ErrCompressed},
 		"websocket compressed":     {p.NewWebSocket(), wsFrame(0xC1, "x"), ErrFrame},
 		"websocket masked":         {p.NewWebSocket(), masked, ErrFrame},
 		"fragmented ping":          {p.NewWebSocket(), wsFrame(0x09, "x"), ErrFrame},
@@ -136,6 +138,41 @@ func TestFramesThatCannotBeScrubbed(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, out, err)
 		}
 	}
+}
+
+// TestCompressedGRPCMessages: a server answers a client that compresses in the
+// client's coding, whatever it was asked.
+func TestCompressedGRPCMessages(t *testing.T) {
+	p := Compile(plainValue)
+	in := slices.Concat(grpcMessage(0, "a"+plainValue), grpcMessage(1, packed(t, "b"+plainValue+"c")), grpcMessage(1, ""), grpcMessage(0, "d"))
+	stars := strings.Repeat("*", len(plainValue))
+	want := slices.Concat(grpcMessage(0, "a"+stars), grpcMessage(0, "b"+stars+"c"), grpcMessage(1, ""), grpcMessage(0, "d"))
+	for size := 1; size <= len(in); size++ {
+		got, err := pieces(p.NewGRPC("gzip"), in, size)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("in pieces of %d: %q, %v, want %q", size, got, err, want)
+		}
+	}
+	for name, message := range map[string][]byte{
+		"a bomb":         grpcMessage(1, packed(t, strings.Repeat("x", grpcPacked+1))),
+		"not the coding": grpcMessage(1, "nothing of the kind"),
+		"too long":       {1, 0xff, 0xff, 0xff, 0xff},
+	} {
+		if out, err := p.NewGRPC("gzip").Append(nil, message); !errors.Is(err, ErrCompressed) || len(out) > 0 {
+			t.Errorf("%s: %d bytes, %v", name, len(out), err)
+		}
+	}
+}
+
+func packed(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write([]byte(text))
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // TestEmptyFramesAreBounded holds that frames without payload do not gather
@@ -196,7 +233,7 @@ func FuzzGRPC(f *testing.F) {
 	f.Add(grpcMessage(0, plainValue)[:12], 4)
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
 		p := Compile(plainValue, "aaaaaaaaaaaa")
-		got, err := pieces(p.NewGRPC(), in, max(1, size))
+		got, err := pieces(p.NewGRPC(""), in, max(1, size))
 		var messages []message
 		at := 0
 		for len(in)-at >= 5 && in[at]&1 == 0 {

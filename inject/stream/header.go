@@ -40,7 +40,7 @@ func (p *Patterns) MaskString(text string) (masked string, count int) {
 	}
 	var stack [512]byte
 	b := append(stack[:0], text...)
-	spans := union(p.header.find(b, nil))
+	spans := p.header.all(b)
 	if len(spans) == 0 {
 		return text, 0
 	}
@@ -55,5 +55,5 @@ func (p *Patterns) inName(name string) bool {
 		return false
 	}
 	var stack [128]byte
-	return len(p.names.find(bytes.ToLower(append(stack[:0], name...)), nil)) > 0
+	return len(p.names.all(bytes.ToLower(append(stack[:0], name...)))) > 0
 }

@@ -55,7 +55,7 @@ func folded(forms []form) []form {
 	for _, f := range forms {
 		if text := strings.ToLower(f.text); !seen[text] {
 			seen[text] = true
-			out = append(out, form{text, f.limit})
+			out = append(out, newForm(text, f.limit))
 		}
 	}
 	return out

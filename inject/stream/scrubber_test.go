@@ -159,9 +159,11 @@ func TestOneCharacterEscaped(t *testing.T) {
 				// Beside bytes that no value has, and beside text.
 				for _, before := range []string{"--"[:i%3], strings.Repeat("\x80", i+length%7), strings.Repeat("-", 100+i) + "\x80"} {
 					text := []byte(before + form + "\x80\x01")
-					got := scrub(t, p.NewScrubber(), text, fixed(len(text)))
-					if want := before + strings.Repeat("*", len(form)) + "\x80\x01"; string(got) != want {
-						t.Fatalf("%d of %d: %q became %q", i, length, text, got)
+					for _, size := range []int{len(text), 1} {
+						got := scrub(t, p.NewScrubber(), text, fixed(size))
+						if want := before + strings.Repeat("*", len(form)) + "\x80\x01"; string(got) != want {
+							t.Fatalf("%d of %d, in pieces of %d: %q became %q", i, length, size, text, got)
+						}
 					}
 				}
 			}
@@ -227,6 +229,20 @@ func TestOverlappingSecrets(t *testing.T) {
 		}
 		if s.Count() != 3 {
 			t.Errorf("in pieces of %d: %d stretches counted, want 3", size, s.Count())
+		}
+	}
+}
+
+// TestOverlapOverWhatIsMasked holds that a value is found whose beginning lies in a
+// stretch that is to be masked when the bytes come that tell.
+func TestOverlapOverWhatIsMasked(t *testing.T) {
+	p := Compile(strings.Repeat("0", 21))
+	for n := range 20 {
+		first := strings.Repeat("&#048;", 40) + strings.Repeat("0", 30)
+		text := first + strings.Repeat("0", n) + "\n"
+		got := scrub(t, p.NewScrubber(), []byte(text), fixed(len(first)))
+		if want := strings.Repeat("*", len(text)-1) + "\n"; string(got) != want {
+			t.Fatalf("%d more: %q", n, got)
 		}
 	}
 }
@@ -323,12 +339,16 @@ func FuzzScrubber(f *testing.F) {
 	f.Add("aaaaaaaaaaaa", "aaaaaaaaaaaab", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaab", uint64(4))
 	f.Add("&amp;&amp;&amp;", "&#38;&#x26;amp;", "&amp;&#38;&amp;amp;amp;&#38;amp;", uint64(5))
 	f.Add("\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", "\xff\xfe\xfd\xfc\xff\xfe\xfd\xfc\xff\xfe\xfd\xfc", `\u00e9%c3%A9`, uint64(6))
+	f.Add("000000000000000000000", "0000000000000&0000000", "00", uint64(46))
 	for seed := range uint64(40) {
 		f.Add(testValue(seed, 12+int(seed)), signsValue, "\n", seed)
 	}
 	f.Fuzz(func(t *testing.T, v, w, text string, seed uint64) {
 		if len(v) > 60 || len(w) > 60 || len(text) > 200 {
 			t.Skip()
+		}
+		if seed%8 == 0 {
+			v += v // longer than what candidates come from
 		}
 		var values []string
 		for _, x := range []string{v, w} {
@@ -364,6 +384,9 @@ func FuzzScrubber(f *testing.F) {
 			s := p.NewScrubber()
 			if cut := scrub(t, s, []byte(text), size); !bytes.Equal(cut, got) || s.Count() != whole.Count() {
 				t.Fatalf("cut: %q %d, whole: %q %d", cut, s.Count(), got, whole.Count())
+			}
+			if cut := scrub(t, inPlace{p.NewScrubber(), 1 + r.IntN(20)}, []byte(text), size); !bytes.Equal(cut, got) {
+				t.Fatalf("cut, in place: %q, whole: %q", cut, got)
 			}
 		}
 	})

@@ -118,7 +118,7 @@ func (w *WebSocket) begin(dst []byte) ([]byte, error) {
 	w.frame = w.frame[:0]
 	opcode := frame[0] & wsOpcode
 	if opcode >= wsClose {
-		spans := union(w.control.m.find(frame[2:], nil))
+		spans := w.control.m.all(frame[2:])
 		for _, s := range spans {
 			mask(frame[2+s.start : 2+s.end])
 		}

@@ -11,6 +11,11 @@ import (
 // back.
 const Silence = 100 * time.Millisecond
 
+// steps are what silence is counted in. A process that stood still, as one in a
+// container does whose share of the CPU is used up, finds that the time is over
+// before it has read what came meanwhile: however long that was, it is one step.
+const steps = 4
+
 // A Transformer masks values in one stream: [Scrubber], [GRPC] and [WebSocket].
 // It is used by one goroutine at a time.
 type Transformer interface {
@@ -37,9 +42,15 @@ var (
 // several goroutines; the writer behind it is then called by one at a time, and
 // never after Close returned.
 type Writer struct {
+	// Unit, if not 0, is what the writer behind takes best: writes of more than so
+	// many bytes are multiples of it, and the rest waits for more or a flush. It is
+	// set before the first write and not heeded for framed messages.
+	Unit int
+
 	patterns *Patterns // for their buffers
 	w        io.Writer
 	flush    func()
+	plain    *Scrubber // t, if it is one: then what is in its buffer is written, not copied
 
 	timers sync.WaitGroup // the callback, from when it is set until it ran or was stopped
 
@@ -48,6 +59,8 @@ type Writer struct {
 	timer  *time.Timer
 	armed  bool
 	last   time.Time // of the last write
+	looks  int       // steps since then
+	ending bool      // the next write is the last
 	err    error
 	closed bool
 }
@@ -60,13 +73,39 @@ func (p *Patterns) NewWriter(w io.Writer, t Transformer, flush func()) *Writer {
 	if p == nil {
 		p = new(Patterns)
 	}
-	return &Writer{patterns: p, w: w, t: t, flush: flush}
+	s, _ := t.(*Scrubber)
+	return &Writer{patterns: p, w: w, t: t, flush: flush, plain: s}
 }
 
-// pieceSize bounds a writer's buffer.
-const pieceSize = 32 << 10
+const (
+	// pieceSize bounds what is added to a writer's buffer at a time.
+	pieceSize = 32 << 10
+	// roomSize is how much can be read into a writer's buffer at least: a TLS record.
+	roomSize = 16 << 10
+)
 
-// Write masks p. It reports p as written once it is held or handed on.
+// AvailableBuffer returns memory to read into what Write is then given, which
+// saves copying it. It is valid until the next call of Write or Close. Nil means
+// that the writer has none to lend.
+func (w *Writer) AvailableBuffer() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.plain == nil || w.closed || w.err != nil {
+		return nil
+	}
+	return w.plain.room(roomSize)
+}
+
+// Ending says that nothing will follow what is written next: nothing of it needs
+// to be held back.
+func (w *Writer) Ending() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ending = true
+}
+
+// Write masks p. It reports p as written once it is held or handed on. It does
+// not change p, unless p is what AvailableBuffer has lent.
 func (w *Writer) Write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,11 +114,11 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 	}
 	for n < len(p) && w.err == nil {
 		piece := p[n:min(len(p), n+pieceSize)]
-		w.send(func(buf []byte) ([]byte, error) { return w.t.Append(buf, piece) })
 		n += len(piece)
+		w.write(piece, w.ending && n == len(p))
 	}
-	if w.err == nil && w.t.Held() > 0 {
-		w.last = time.Now()
+	if w.err == nil && w.pending() {
+		w.last, w.looks = time.Now(), 0
 		w.arm()
 	}
 	if w.err != nil {
@@ -88,11 +127,13 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Flush calls the flush function. It does not release what is held back: a
-// flush after every write, as proxies do, would undo the hold-back.
+// Flush hands on what waits for a whole Unit and calls the flush function. It does
+// not release what is held back: a flush after every write, as proxies do, would
+// undo the hold-back.
 func (w *Writer) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.sendReady(1)
 	if w.flush != nil && !w.closed {
 		w.flush()
 	}
@@ -114,6 +155,9 @@ func (w *Writer) Close() error {
 	if !w.closed {
 		w.release()
 		w.closed = true
+		if w.plain != nil && w.err == nil { // after an error the writer behind may still be reading the buffer
+			w.plain.free()
+		}
 		if w.armed && w.timer.Stop() {
 			w.armed = false
 			w.timers.Done()
@@ -132,9 +176,51 @@ func (w *Writer) Count() int {
 	return w.t.Count()
 }
 
+// pending reports whether something waits that silence releases.
+func (w *Writer) pending() bool {
+	return w.t.Held() > 0 || w.plain != nil && w.plain.sent < w.plain.ready
+}
+
 func (w *Writer) release() {
-	if w.err == nil && !w.closed && w.t.Held() > 0 {
+	if w.err != nil || w.closed || !w.pending() {
+		return
+	}
+	if w.plain == nil {
 		w.send(func(buf []byte) ([]byte, error) { return w.t.Release(buf), nil })
+		return
+	}
+	w.plain.advance(len(w.plain.buf))
+	w.sendReady(1)
+}
+
+// write masks the next piece and sends what is ready. All is, if it is the end.
+func (w *Writer) write(piece []byte, end bool) {
+	s := w.plain
+	if s == nil {
+		w.send(func(buf []byte) ([]byte, error) { return w.t.Append(buf, piece) })
+		return
+	}
+	s.add(piece)
+	ready := len(s.buf)
+	if !end {
+		ready = s.holdFrom()
+	}
+	s.advance(ready)
+	if end {
+		w.sendReady(1)
+	} else {
+		w.sendReady(w.Unit)
+	}
+}
+
+// sendReady writes what of the buffer is ready, of more than unit bytes only a
+// multiple.
+func (w *Writer) sendReady(unit int) {
+	if w.plain == nil || w.err != nil || w.closed {
+		return
+	}
+	if p := w.plain.take(max(unit, 1)); len(p) > 0 {
+		_, w.err = w.w.Write(p)
 	}
 }
 
@@ -149,13 +235,16 @@ func (w *Writer) send(fill func(buf []byte) ([]byte, error)) {
 		_, werr := w.w.Write(out)
 		err = errors.Join(werr, err)
 	}
-	w.err = err
+	if w.err = err; err != nil {
+		return // the writer behind may still be reading the buffer
+	}
 	*buf = out
 	w.patterns.buffers.Put(buf)
 }
 
 // arm sets the timer unless it is running: it is not moved with every write,
-// but finds out when it fires how long the silence has lasted.
+// but finds out when it fires how long the silence has lasted, and in how many
+// steps.
 func (w *Writer) arm() {
 	if w.armed {
 		return
@@ -163,22 +252,27 @@ func (w *Writer) arm() {
 	w.armed = true
 	w.timers.Add(1)
 	if w.timer == nil {
-		w.timer = time.AfterFunc(Silence, w.silent)
+		w.timer = time.AfterFunc(Silence/steps, w.silent)
 	} else {
-		w.timer.Reset(Silence)
+		w.timer.Reset(Silence / steps)
 	}
 }
 
 func (w *Writer) silent() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if rest := Silence - time.Since(w.last); rest > 0 && !w.closed && w.t.Held() > 0 {
-		w.timer.Reset(rest)
+	w.looks++
+	rest := Silence - time.Since(w.last)
+	if rest <= 0 && w.looks < steps {
+		rest = Silence / steps
+	}
+	if rest > 0 && !w.closed && w.pending() {
+		w.timer.Reset(min(rest, Silence/steps))
 		return
 	}
 	w.armed = false
 	defer w.timers.Done()
-	if w.closed || w.err != nil || w.t.Held() == 0 {
+	if w.closed || w.err != nil || !w.pending() {
 		return
 	}
 	w.release()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -99,6 +100,32 @@ func TestSilenceCountsFromTheLastWrite(t *testing.T) {
 		synctest.Wait()
 		if _, log, _ := s.seen(); log[1] != "5@1.34s" {
 			t.Errorf("second release: %v", log)
+		}
+	})
+}
+
+// TestStandstillIsNoSilence: a process that is not let run for longer than silence still masks a value whose
+// rest came meanwhile.
+func TestStandstillIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := Compile(plainValue), newSink()
+		w := p.NewWriter(s, p.NewScrubber(), nil)
+		defer w.Close()
+		for _, part := range []string{plainValue[:9], plainValue[9:]} {
+			write(t, w, part)
+			w.mu.Lock()
+			w.last = w.last.Add(-time.Hour)
+			w.mu.Unlock()
+			time.Sleep(Silence / steps) // the timer that is due by now
+			synctest.Wait()
+		}
+		if got, _, _ := s.seen(); got != "" {
+			t.Errorf("released %q", got)
+		}
+		time.Sleep(Silence)
+		synctest.Wait()
+		if got, _, _ := s.seen(); got != stars {
+			t.Errorf("%q", got)
 		}
 	})
 }
@@ -199,6 +226,138 @@ func TestErrorsStay(t *testing.T) {
 		}
 	})
 }
+
+// TestUnits holds that a stream cut a little over a TLS record is written in whole
+// units, that small writes go at once, and a flush sends the rest.
+func TestUnits(t *testing.T) {
+	const unit = 16 << 10
+	for _, lent := range []bool{false, true} {
+		var got, want bytes.Buffer
+		var sizes []int
+		p := Compile(plainValue)
+		w := p.NewWriter(writeFunc(func(p []byte) (int, error) { sizes = append(sizes, len(p)); return got.Write(p) }), p.NewScrubber(), nil)
+		w.Unit = unit
+		r := rand.New(rand.NewPCG(1, 1))
+		send := func(n int) {
+			b := make([]byte, n)
+			if lent {
+				b = w.AvailableBuffer()[:n]
+			}
+			for i := range b {
+				b[i] = byte(r.Uint32()) | 0x80
+			}
+			b[n-1] = '\n'
+			want.Write(b)
+			if m, err := w.Write(b); m != n || err != nil {
+				t.Fatal(m, err)
+			}
+		}
+		send(100)
+		if got.Len() != 100 {
+			t.Fatalf("a small write was kept: %d of 100 bytes", got.Len())
+		}
+		sizes = nil
+		for range 50 {
+			send(unit - r.IntN(60))
+		}
+		for _, n := range sizes {
+			if n%unit != 0 && n > unit {
+				t.Fatalf("a write of %d bytes takes a unit for %d of them", n, n%unit)
+			}
+		}
+		send(unit)
+		send(unit - 1)
+		if w.Flush(); !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Fatalf("%d bytes are kept after a flush", want.Len()-got.Len())
+		}
+		if err := w.Close(); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Fatalf("what came out is not what went in: %v", err)
+		}
+	}
+}
+
+// TestNothingIsHeldBackAtTheEnd holds that a stream whose end is known goes in one
+// write, masked, with no timer.
+func TestNothingIsHeldBackAtTheEnd(t *testing.T) {
+	for _, lent := range []bool{false, true} {
+		p, s := Compile(plainValue), newSink()
+		w := p.NewWriter(s, p.NewScrubber(), nil)
+		text := []byte("a" + plainValue + "b" + plainValue[:5])
+		if lent {
+			text = append(w.AvailableBuffer()[:0], text...)
+		}
+		w.Ending()
+		if _, err := w.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		if got, log, _ := s.seen(); got != "a"+stars+"b"+plainValue[:5] || len(log) != 1 || w.timer != nil {
+			t.Errorf("%q, %d writes, timer %v", got, len(log), w.timer)
+		}
+		if err := w.Close(); err != nil || w.Count() != 1 {
+			t.Error(err, w.Count())
+		}
+	}
+}
+
+// TestSilenceReleasesWhileTheBufferIsLent holds that what is read into the lent
+// buffer while the timer writes from it comes whole, and what was released before
+// is not seen again.
+func TestSilenceReleasesWhileTheBufferIsLent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := Compile(plainValue), newSink()
+		w := p.NewWriter(s, p.NewScrubber(), nil)
+		want := ""
+		for i := range 100 {
+			b := w.AvailableBuffer()
+			text := fmt.Sprint("part ", i, ", ", strings.Repeat("x", 997))
+			if i%3 == 0 {
+				time.Sleep(2 * Silence)
+				synctest.Wait()
+			}
+			n := copy(b, text)
+			want += text
+			if _, err := w.Write(b[:n]); err != nil {
+				t.Fatal(err)
+			}
+			if i%3 == 2 {
+				time.Sleep(2 * Silence)
+				synctest.Wait()
+				if got, _, _ := s.seen(); got != want {
+					t.Fatalf("part %d: not what went in", i)
+				}
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if got, _, _ := s.seen(); got != want || w.AvailableBuffer() != nil {
+			t.Error("not what went in, or a buffer is lent after Close")
+		}
+	})
+}
+
+// TestBufferIsNotUsedAfterAnError holds that what the writer behind was given stays
+// as it is: HTTP/2 may still be sending it when it has returned an error.
+func TestBufferIsNotUsedAfterAnError(t *testing.T) {
+	p := Compile(plainValue)
+	var given []byte
+	w := p.NewWriter(writeFunc(func(b []byte) (int, error) { given = b; return 0, io.ErrUnexpectedEOF }), p.NewScrubber(), nil)
+	if _, err := w.Write([]byte("theirs\nheld")); err == nil {
+		t.Fatal("no error")
+	}
+	_ = w.Close()
+	for range 4 {
+		other := p.NewWriter(io.Discard, p.NewScrubber(), nil)
+		write(t, other, strings.Repeat("other\n", 10))
+	}
+	if w.AvailableBuffer() != nil || string(given) != "theirs\n" {
+		t.Errorf("the buffer was used again: %q", given)
+	}
+}
+
+type writeFunc func([]byte) (int, error)
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestLongWritesAreWhole holds that pieces do not show, and buffers are not
 // mixed up between writers.
