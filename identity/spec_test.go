@@ -17,9 +17,9 @@ func TestSpecFaults(t *testing.T) {
 		want string
 	}{
 		{"no name", Spec{Token: "t"}, "linux", `caller "": has no name`},
-		{"nothing", Spec{Name: "a"}, "linux", `caller "a": needs exactly one of token, uid and network`},
-		{"two", Spec{Name: "a", Token: "t", UID: uid(0)}, "linux", `caller "a": needs exactly one of token, uid and network`},
-		{"uid 0 counts as set", Spec{Name: "a", Network: "10.0.0.0/8", UID: uid(0)}, "linux", `caller "a": needs exactly one of token, uid and network`},
+		{"nothing", Spec{Name: "a"}, "linux", `caller "a": needs exactly one of token, uid, network and spiffe`},
+		{"two", Spec{Name: "a", Token: "t", UID: uid(0)}, "linux", `caller "a": needs exactly one of token, uid, network and spiffe`},
+		{"uid 0 counts as set", Spec{Name: "a", Network: "10.0.0.0/8", UID: uid(0)}, "linux", `caller "a": needs exactly one of token, uid, network and spiffe`},
 		{"colon", Spec{Name: "a:b", Token: "t"}, "linux", `caller "a:b": token: the name is the user name clients send, so it cannot hold ':' or control characters`},
 		{"windows", Spec{Name: "a", UID: uid(1)}, "windows", `caller "a": uid: not supported on windows`},
 		{"not a network", Spec{Name: "a", Network: "10.0.0.1"}, "linux", `caller "a": network: "10.0.0.1" is not a network`},

@@ -57,7 +57,7 @@ func TestOtherUserOnUnixSocket(t *testing.T) {
 	for _, c := range []net.Conn{server, wrapped{wrapped{server}}} {
 		k := conn(server)
 		k.Net = c
-		p, err := a.Authenticate(a.Observe(k), "", nil)
+		p, err := a.Authenticate(a.Observe(k), "", Known{})
 		if err != nil || !slices.Equal(p.Names(), []string{"me"}) {
 			t.Errorf("%T: %v, %v; want me only", c, p.Names(), err)
 		}
@@ -117,7 +117,7 @@ func TestOtherUserIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer server.Close()
-		if p, err := a.Authenticate(a.Observe(conn(server)), "", nil); err != nil || !slices.Equal(p.Names(), []string{"other"}) {
+		if p, err := a.Authenticate(a.Observe(conn(server)), "", Known{}); err != nil || !slices.Equal(p.Names(), []string{"other"}) {
 			t.Errorf("%s: %v, %v; want other", network, p.Names(), err)
 		}
 	}
@@ -141,7 +141,7 @@ func TestUIDOnLoopbackTCP(t *testing.T) {
 			_, port, _ := net.SplitHostPort(l.Addr().String())
 			_, server := connect(t, l, tc.network, net.JoinHostPort(tc.dial, port))
 			a := withUIDs(t)
-			p, err := a.Authenticate(a.Observe(conn(server)), "", nil)
+			p, err := a.Authenticate(a.Observe(conn(server)), "", Known{})
 			if err != nil || !slices.Equal(p.Names(), []string{"me"}) {
 				t.Errorf("%v, %v; want me only", p.Names(), err)
 			}
