@@ -22,6 +22,7 @@ type Options struct {
 	Unconstrained     bool             // ca.constraints: off
 	CertFile, KeyFile string           // a given CA; both or neither. CertFile: the signer first, then its chain
 	SystemRoots       []byte           // PEM that bundle.pem and truststore.p12 begin with; nil: found on the system
+	MoreRoots         []byte           // PEM that bundle.pem and truststore.p12 hold beside those
 	Now               func() time.Time // nil: time.Now
 	Log               *slog.Logger     // nil: discarded
 	OnGeneration      func(Generation) // told of every new generation, once it is published

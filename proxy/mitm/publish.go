@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
@@ -26,10 +27,14 @@ func (a *Authority) BundlePEM() []byte {
 }
 
 func (a *Authority) systemRoots() []byte {
-	if a.opts.SystemRoots != nil {
-		return a.opts.SystemRoots
+	system := a.opts.SystemRoots
+	if system == nil {
+		system = findRoots()
 	}
-	return findRoots()
+	if len(a.opts.MoreRoots) == 0 {
+		return system
+	}
+	return slices.Concat(system, []byte("\n"), a.opts.MoreRoots)
 }
 
 // publish replaces the three files. Each is whole at any time. ca.pem comes
