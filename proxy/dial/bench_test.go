@@ -2,12 +2,17 @@ package dial
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"strconv"
 	"testing"
+	"time"
+
+	"github.com/attache-proxy/attache/identity/identitytest"
 )
 
 // BenchmarkRoundTrip compares an Upstream with a bare transport to the same
@@ -34,7 +39,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 					req := request(b, "GET", url, "")
 					req.ProtoMajor = major
 					if c.info {
-						req = req.WithContext(WithInfo(req.Context(), new(Info)))
+						req = req.WithContext(WithInfo(req.Context(), new(Info), nil))
 					}
 					drain(b, c.rt, req)
 				}
@@ -54,7 +59,7 @@ func BenchmarkOverhead(b *testing.B) {
 				for b.Loop() {
 					req := httptest.NewRequest("GET", "http://api.test/", nil)
 					if info {
-						req = req.WithContext(WithInfo(req.Context(), new(Info)))
+						req = req.WithContext(WithInfo(req.Context(), new(Info), nil))
 					}
 					proxy.ServeHTTP(httptest.NewRecorder(), req)
 				}
@@ -118,3 +123,55 @@ func BenchmarkBulk(b *testing.B) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// BenchmarkHandshake opens connections with client certificates: by an Upstream that verifies a SPIFFE ID by
+// trust bundles, and by crypto/tls alone, which verifies the same chain and a name.
+func BenchmarkHandshake(b *testing.B) {
+	api := identitytest.Start(b)
+	ours, theirs := api.CA("acme.test"), api.CA("partner.test")
+	mine, server := keyPair(ours.Issue(ourID, time.Hour)), keyPair(theirs.Issue(peerID, time.Hour))
+	clients, servers := x509.NewCertPool(), x509.NewCertPool()
+	clients.AddCert(ours.Bundle().X509Authorities()[0])
+	servers.AddCert(theirs.Bundle().X509Authorities()[0])
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients, SessionTicketsDisabled: true,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	acceptAll(b, l, func(c net.Conn) { _, _ = io.Copy(c, c) })
+	addr := l.Addr().String()
+	pool := newPool(b, Options{})
+	pool.SetIdentity(identityOf(state(api.CA("acme.test").Issue(ourID, time.Hour), ours, theirs)))
+	u := upstream(b, pool, Profile{ConnectTo: addr, Peer: peerID})
+	plain := &tls.Config{
+		Certificates: []tls.Certificate{mine}, InsecureSkipVerify: true, // the SVID has no name: the chain alone
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: servers, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+			return err
+		},
+	}
+	for name, open := range map[string]func() (net.Conn, error){
+		"plain": func() (net.Conn, error) { return tls.Dial("tcp", addr, plain) },
+		"spiffe": func() (net.Conn, error) {
+			return u.current().dialTLS(b.Context(), "api.test:443", []string{"http/1.1"})
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c, err := open()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := c.Write([]byte("x")); err != nil { // the server has verified ours
+					b.Fatal(err)
+				}
+				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+					b.Fatal(err)
+				}
+				_ = c.Close()
+			}
+		})
+	}
+}

@@ -67,7 +67,7 @@ func (b *requestBody) broken() error {
 type responseBody struct {
 	io.ReadCloser
 	ctx  context.Context
-	u    *Upstream
+	ts   *transports
 	done atomic.Bool
 }
 
@@ -86,13 +86,13 @@ func (b *responseBody) Read(p []byte) (int, error) {
 func (b *responseBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.end()
-	b.u.swept()
+	b.ts.swept()
 	return err
 }
 
 func (b *responseBody) end() {
 	if b.done.CompareAndSwap(false, true) {
-		b.u.leave()
+		b.ts.u.leave()
 	}
 }
 

@@ -24,14 +24,16 @@ const (
 // Profile is all that distinguishes one way of reaching upstreams from
 // another. Requests share connections only within a Profile.
 type Profile struct {
-	ConnectTo      string         // "host:port" or "unix:/path" dialled in place of the target, and without Via; its address is not judged
-	ServerName     string         // verified and sent as SNI in place of the target's name
-	CA             []byte         // PEM roots in place of the system's
-	Peer           string         // SPIFFE ID that the server's certificate must carry, verified against CA; replaces name verification
-	Client         []byte         // PEM certificate chain and key presented to the server; nil: none. Secret: never printed
-	ClientName     string         // name and generation of Client, part of the profile's identity
-	Via            *Via           // upstream proxy
-	Allow          []netip.Prefix // addresses excepted from the judgement
+	ConnectTo      string               // "host:port" or "unix:/path" dialled in place of the target, and without Via; its address is not judged
+	ServerName     string               // verified and sent as SNI in place of the target's name
+	CA             []byte               // PEM roots in place of the system's
+	Peer           string               // SPIFFE ID that the server's certificate must carry, verified against CA, or else by the Identity's trust bundles, and then our SVID is presented; replaces name verification
+	PeerIs         func(id string) bool // whether an ID is one that Peer, a pattern, names; nil: Peer is one ID. Used without CA only
+	SVID           bool                 // our SVID is presented
+	Client         []byte               // PEM certificate chain and key presented to the server; nil: none. Secret: never printed
+	ClientName     string               // name and generation of Client, part of the profile's identity
+	Via            *Via                 // upstream proxy
+	Allow          []netip.Prefix       // addresses excepted from the judgement
 	Protocol       Protocol
 	Plaintext      bool          // no TLS; only loopback and unix addresses are then dialled unless AnyClear
 	AnyClear       bool          // credential-less clear text may go to any judged address (rules of http:// hosts that attach nothing)
@@ -52,6 +54,7 @@ type Via struct {
 	URL           *url.URL               // http or https, no credentials in it
 	Authorization func() (string, error) // value of Proxy-Authorization; nil: none. Called at each dial
 	Key           string                 // identity of the credentials, part of the profile's
+	CA            []byte                 // PEM roots that verify an https proxy; nil: Options.Roots
 }
 
 // Options of a Pool. The zero value is safe.

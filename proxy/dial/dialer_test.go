@@ -75,7 +75,7 @@ func TestSecondAddress(t *testing.T) {
 	u := clearUpstream(t, newPool(t, Options{Resolver: r}), "127.0.0.0/8", "::1/128")
 	var info Info
 	req := request(t, "GET", "http://api.test:"+srv.port+"/", "")
-	text(t, u, req.WithContext(WithInfo(t.Context(), &info)))
+	text(t, u, req.WithContext(WithInfo(t.Context(), &info, nil)))
 	if info.IP() != "127.0.0.1" {
 		t.Errorf("dialled %s", info.IP())
 	}
@@ -129,7 +129,7 @@ func TestProxyLoopByEnvironment(t *testing.T) {
 	}
 	u := clearUpstream(t, newPool(t, Options{}), "127.0.0.1/32")
 	text(t, u, request(t, "GET", "http://api.test:"+srv.port+"/", ""))
-	if u.h1.Proxy != nil || u.h2.Proxy != nil {
+	if ts := u.current(); ts.h1.Proxy != nil || ts.h2.Proxy != nil {
 		t.Error("a transport has a Proxy")
 	}
 }

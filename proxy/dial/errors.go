@@ -21,8 +21,9 @@ const (
 	Loop             Reason = "proxy_loop"        // an address of our own
 	DNSFailed        Reason = "dns_failed"
 	ConnectFailed    Reason = "connect_failed"
-	ConnectTimeout   Reason = "connect_timeout"     // name, connection and handshake together took longer than Profile.Connect
-	TLSUnverified    Reason = "upstream_unverified" // certificate of the wrong name, expired, unknown authority, wrong peer
+	ConnectTimeout   Reason = "connect_timeout"      // name, connection and handshake together took longer than Profile.Connect
+	NoIdentity       Reason = "identity_unavailable" // our SVID, which the profile presents, is not there or has expired
+	TLSUnverified    Reason = "upstream_unverified"  // certificate of the wrong name, expired, unknown authority, wrong peer
 	TLSFailed        Reason = "upstream_tls_failed"
 	ViaRefused       Reason = "via_refused" // the upstream proxy said no
 	HeaderTimeout    Reason = "upstream_timeout"

@@ -35,28 +35,30 @@ func TestErrorsKeepSilent(t *testing.T) {
 		"bad chunk":     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + canary + "\r\n", ""},
 		"short body":    {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + canary, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			port := listen(t, func(conn net.Conn) {
-				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					_, _ = io.WriteString(conn, c.answer)
+		for _, method := range []string{"GET", "POST"} { // by a fetcher, by net/http
+			t.Run(method+" "+name, func(t *testing.T) {
+				port := listen(t, func(conn net.Conn) {
+					if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+						_, _ = io.WriteString(conn, c.answer)
+					}
+				})
+				u := upstream(t, newPool(t, Options{}), Profile{Allow: loopback, AnyClear: true})
+				req := request(t, method, "http://api.test:"+port+"/"+canary, "")
+				req.Header.Set("Authorization", canary)
+				if c.reason != "" {
+					e := refused(t, u, req, c.reason)
+					silent(t, e)
+					return
 				}
+				resp, err := u.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+				silent(t, err)
 			})
-			u := upstream(t, newPool(t, Options{}), Profile{Allow: loopback, AnyClear: true})
-			req := request(t, "GET", "http://api.test:"+port+"/"+canary, "")
-			req.Header.Set("Authorization", canary)
-			if c.reason != "" {
-				e := refused(t, u, req, c.reason)
-				silent(t, e)
-				return
-			}
-			resp, err := u.RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = io.ReadAll(resp.Body)
-			resp.Body.Close()
-			silent(t, err)
-		})
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"net/netip"
+	"net/textproto"
 	"sync"
 	"time"
 )
@@ -29,6 +30,8 @@ func (i *Info) IP() string {
 // trip gathers a request's Info. A dial goes on after its request has ended,
 // so it writes here and never to the caller's Info.
 type trip struct {
+	context.Context
+
 	mu    sync.Mutex
 	info  Info
 	dst   *Info
@@ -38,11 +41,20 @@ type trip struct {
 type tripKey struct{}
 
 // WithInfo returns a context whose RoundTrip or DialTunnel fills info before it
-// returns, and leaves it alone afterwards.
-func WithInfo(ctx context.Context, info *Info) context.Context {
-	t := &trip{dst: info}
-	t.trace.GotConn = t.gotConn
-	return httptrace.WithClientTrace(context.WithValue(ctx, tripKey{}, t), &t.trace)
+// returns, and leaves it alone afterwards. got1xx, if not nil, hears of interim
+// answers, from another goroutine.
+func WithInfo(ctx context.Context, info *Info, got1xx func(code int, header textproto.MIMEHeader) error) context.Context {
+	t := &trip{Context: ctx, dst: info}
+	t.trace.GotConn, t.trace.Got1xxResponse = t.gotConn, got1xx
+	return httptrace.WithClientTrace(t, &t.trace)
+}
+
+// Value implements [context.Context].
+func (t *trip) Value(key any) any {
+	if _, ok := key.(tripKey); ok {
+		return t
+	}
+	return t.Context.Value(key)
 }
 
 func tripOf(ctx context.Context) *trip {

@@ -41,8 +41,8 @@ func hideIdempotencyKey(h http.Header) http.Header {
 // body, as net/http does after RST_STREAM PROTOCOL_ERROR, which does not say
 // that the server did nothing (go.dev/issue/47635). With a body there is no
 // repetition, since GetBody is nil.
-func (u *Upstream) try(t *http.Transport, out *http.Request) (*http.Response, error) {
-	if t != u.h2 || safe(out.Method) || out.Body != nil && out.Body != http.NoBody {
+func (ts *transports) try(t http.RoundTripper, out *http.Request) (*http.Response, error) {
+	if t != ts.h2 || safe(out.Method) || out.Body != nil && out.Body != http.NoBody {
 		return t.RoundTrip(out)
 	}
 	ctx, cancel := context.WithCancelCause(out.Context())

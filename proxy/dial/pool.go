@@ -11,8 +11,10 @@ import (
 type Pool struct {
 	opt Options
 
-	mu  sync.Mutex
-	ups map[profileKey]*Upstream
+	mu       sync.Mutex
+	ups      map[profileKey]*Upstream
+	identity *Identity
+	draining []*Upstream // forgotten, with connections that rest on the identity
 }
 
 // NewPool returns an empty Pool.
@@ -35,7 +37,7 @@ func (p *Pool) Upstream(profile Profile) (*Upstream, error) {
 	if u := p.ups[key]; u != nil {
 		return u, nil
 	}
-	u, err := newUpstream(profile, p.opt)
+	u, err := newUpstream(profile, p.opt, p.identity)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +50,14 @@ func (p *Pool) Upstream(profile Profile) (*Upstream, error) {
 func (p *Pool) Retain(keep []*Upstream) {
 	p.mu.Lock()
 	var gone []*Upstream
+	p.draining = slices.DeleteFunc(p.draining, func(u *Upstream) bool { return len(u.heldConns()) == 0 })
 	for key, u := range p.ups {
 		if !slices.Contains(keep, u) {
 			gone = append(gone, u)
 			delete(p.ups, key)
+			if u.profile.shows() {
+				p.draining = append(p.draining, u)
+			}
 		}
 	}
 	p.mu.Unlock()

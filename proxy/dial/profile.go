@@ -34,12 +34,15 @@ func (p *Profile) key() profileKey {
 	}
 	flag(p.CA != nil)
 	field(p.CA)
+	flag(p.SVID)
 	flag(p.Client != nil)
 	field(p.Client)
 	flag(p.Via != nil)
 	if p.Via != nil {
 		field([]byte(p.Via.URL.String()))
 		field([]byte(p.Via.Key))
+		flag(p.Via.CA != nil)
+		field(p.Via.CA)
 	}
 	allow := slices.SortedFunc(slices.Values(p.Allow), netip.Prefix.Compare)
 	number(int64(len(allow)))
@@ -61,12 +64,14 @@ type connectTo struct {
 	port uint16
 }
 
-func newUpstream(p Profile, opt Options) (*Upstream, error) {
+func newUpstream(p Profile, opt Options, identity *Identity) (*Upstream, error) {
 	u := &Upstream{
 		dialer: dialer{resolver: opt.Resolver, own: opt.Own},
 		log:    opt.Log,
 		limit:  int64(p.MaxInFlight),
+		holds:  map[*heldConn]struct{}{},
 	}
+	u.identity.Store(identity)
 	if u.limit <= 0 {
 		u.limit = DefaultInFlight
 	}
@@ -78,7 +83,10 @@ func newUpstream(p Profile, opt Options) (*Upstream, error) {
 	default:
 		return nil, fmt.Errorf("upstream protocol %q: not http1 or http2", p.Protocol)
 	}
-	if p.Plaintext && (p.Client != nil || p.Peer != "") {
+	if p.Client != nil && p.shows() {
+		return nil, errors.New("upstream client: the SVID is presented already")
+	}
+	if p.Plaintext && (p.Client != nil || p.SVID || p.Peer != "") {
 		return nil, errors.New("upstream plaintext: excludes client and peer, which are proved by TLS")
 	}
 	var err error
@@ -93,12 +101,7 @@ func newUpstream(p Profile, opt Options) (*Upstream, error) {
 	}
 	p.Client = nil // its key lives in tls alone
 	u.profile = p
-	u.h1 = u.newTransport("http/1.1")
-	if p.Protocol == HTTP2 {
-		u.h2 = u.newTransport("h2")
-	} else {
-		u.h2 = u.newTransport("h2", "http/1.1")
-	}
+	u.now.Store(u.newTransports())
 	return u, nil
 }
 
@@ -134,6 +137,13 @@ func parseVia(v *Via, opt Options) (*viaPoint, error) {
 		point.tls = &tls.Config{
 			MinVersion: tls.VersionTLS12, RootCAs: opt.Roots,
 			ServerName: v.URL.Hostname(), NextProtos: []string{"http/1.1"},
+		}
+		if v.CA != nil {
+			pool, err := rootPool(v.CA)
+			if err != nil {
+				return nil, fmt.Errorf("upstream via: ca: %w", err)
+			}
+			point.tls.RootCAs = pool
 		}
 	default:
 		return nil, errors.New("upstream via: not an http or https URL")

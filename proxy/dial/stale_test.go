@@ -40,6 +40,7 @@ func TestStaleUpstreamConnection(t *testing.T) {
 					if err != nil {
 						return
 					}
+					_, _ = io.Copy(io.Discard, warm.Body)
 					if warm.URL.Path != "/warm" {
 						seen.Add(1) // the repetition, on a fresh connection
 					}
@@ -58,7 +59,7 @@ func TestStaleUpstreamConnection(t *testing.T) {
 					seen.Add(1)
 				})
 				u := upstream(t, newPool(t, Options{}), Profile{AnyClear: true, Allow: loopback})
-				text(t, u, request(t, "GET", "http://api.test:"+port+"/warm", ""))
+				text(t, u, request(t, c.method, "http://api.test:"+port+"/warm", c.body)) // GETs have connections of their own
 				req := request(t, c.method, "http://api.test:"+port+"/v1/charges", c.body)
 				if c.key != "" {
 					req.Header.Set(c.key, "k1")

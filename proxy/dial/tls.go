@@ -34,13 +34,21 @@ func tlsConfig(p *Profile, roots *x509.CertPool) (*tls.Config, error) {
 		// Not Certificates: that leaves ours out, silently, when the server's list of authorities does not name its issuer.
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
-	if p.Peer != "" {
+	if p.shows() { // hold does the rest, for each connection
+		conf.ClientSessionCache = nil
+	}
+	if p.Peer != "" && p.PeerIs == nil {
 		if err := checkSPIFFE(p.Peer); err != nil {
 			return nil, fmt.Errorf("upstream peer %q: %w", p.Peer, err)
 		}
-		if p.CA == nil {
-			return nil, fmt.Errorf("upstream peer %q: there is no ca to verify it by", p.Peer)
-		}
+	}
+	switch {
+	case p.bundled():
+		conf.InsecureSkipVerify = true // of names and roots: heldConn.verify verifies the SPIFFE ID
+		conf.VerifyConnection = func(tls.ConnectionState) error { return &peerError{"nobody verified it"} }
+	case p.Peer != "" && p.PeerIs != nil:
+		return nil, fmt.Errorf("upstream peer %q: a pattern excludes ca", p.Peer)
+	case p.Peer != "":
 		// The name is not the identity here. VerifyConnection runs on resumption too,
 		// VerifyPeerCertificate does not; there are no sessions to resume anyway.
 		conf.InsecureSkipVerify = true

@@ -69,6 +69,17 @@ func TestUpstreamWrongCertificate(t *testing.T) {
 	}
 }
 
+// TestUpstreamOfOldTLS: what is older than TLS 1.2 does not count as verified.
+func TestUpstreamOfOldTLS(t *testing.T) {
+	ca := newAuthority(t, "root")
+	srv := serve(t, &tls.Config{Certificates: []tls.Certificate{ca.leaf(t, "api.test", nil)}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, ok)
+	u := upstream(t, newPool(t, Options{Roots: ca.pool(), Resolver: names{"api.test": {"127.0.0.1"}}}), Profile{Allow: loopback})
+	refused(t, u, request(t, "GET", "https://api.test:"+srv.port+"/", ""), TLSFailed)
+	if srv.requests.Load() != 0 {
+		t.Error("the request was sent")
+	}
+}
+
 func TestUpstreamExpired(t *testing.T) {
 	ca := newAuthority(t, "root")
 	for name, change := range map[string]func(*x509.Certificate){
@@ -102,6 +113,7 @@ func TestUpstreamWrongPeerID(t *testing.T) {
 		"none":         {ca, nil, false},
 		"other CA":     {stranger, uris(t, id), false},
 		"may sign":     {ca, func(c *x509.Certificate) { uris(t, id)(c); c.KeyUsage |= x509.KeyUsageCertSign }, false},
+		"a CA":         {ca, func(c *x509.Certificate) { uris(t, id)(c); c.BasicConstraintsValid, c.IsCA = true, true }, false},
 		"expired":      {ca, func(c *x509.Certificate) { uris(t, id)(c); c.NotAfter = time.Now().Add(-time.Minute) }, false},
 		"not a server": {ca, func(c *x509.Certificate) {
 			uris(t, id)(c)
@@ -232,7 +244,9 @@ func TestProfileErrors(t *testing.T) {
 		"ca empty":            {Profile{CA: []byte{}}, "upstream ca: no PEM"},
 		"ca broken":           {Profile{CA: append(ca.pem(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...)}, "certificate 2: unreadable"},
 		"peer":                {Profile{Peer: "https://acme.example/x", CA: ca.pem()}, "not a SPIFFE ID"},
-		"peer without ca":     {Profile{Peer: "spiffe://acme.example/x"}, "no ca"},
+		"pattern and ca":      {Profile{Peer: "spiffe://acme.example/x/*", PeerIs: func(string) bool { return true }, CA: ca.pem()}, "excludes ca"},
+		"client and svid":     {Profile{SVID: true, Client: []byte("x")}, "already"},
+		"plaintext and svid":  {Profile{SVID: true, Plaintext: true}, "plaintext"},
 		"plaintext and peer":  {Profile{Peer: "spiffe://acme.example/x", CA: ca.pem(), Plaintext: true}, "plaintext"},
 		"connect_to":          {Profile{ConnectTo: "10.0.0.1"}, "connect_to"},
 		"connect_to no host":  {Profile{ConnectTo: ":443"}, "not a host"},

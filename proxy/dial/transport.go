@@ -25,7 +25,8 @@ const (
 
 // newTransport builds a transport from nothing: a clone of another offers h2
 // against its own Protocols. Proxy stays nil, or HTTPS_PROXY would lead back to us.
-func (u *Upstream) newTransport(protos ...string) *http.Transport {
+func (ts *transports) newTransport(protos ...string) *http.Transport {
+	u := ts.u
 	var speaks http.Protocols
 	for _, p := range protos {
 		if p == "h2" {
@@ -38,7 +39,7 @@ func (u *Upstream) newTransport(protos ...string) *http.Transport {
 	return &http.Transport{
 		Protocols:              &speaks,
 		DialContext:            u.dialClear,
-		DialTLSContext:         func(ctx context.Context, _, addr string) (net.Conn, error) { return u.dialTLS(ctx, addr, protos) },
+		DialTLSContext:         func(ctx context.Context, _, addr string) (net.Conn, error) { return ts.dialTLS(ctx, addr, protos) },
 		DisableCompression:     true, // what the client did not ask for would change the answer
 		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        idleTimeout,
@@ -62,7 +63,8 @@ func (u *Upstream) dialClear(ctx context.Context, _, addr string) (net.Conn, err
 
 // dialTLS opens a verified connection that offers protos. The server is held to
 // the name in addr, or to what the profile says in its place.
-func (u *Upstream) dialTLS(ctx context.Context, addr string, protos []string) (net.Conn, error) {
+func (ts *transports) dialTLS(ctx context.Context, addr string, protos []string) (net.Conn, error) {
+	u := ts.u
 	ctx, cancel := context.WithTimeout(ctx, u.profile.Connect)
 	defer cancel()
 	raw, err := u.open(ctx, addr, false)
@@ -79,9 +81,19 @@ func (u *Upstream) dialTLS(ctx context.Context, addr string, protos []string) (n
 		}
 		conf.ServerName = strings.TrimSuffix(host, ".")
 	}
+	under := &underTLS{Conn: raw, probe: newProbe(raw)}
+	var held *heldConn
+	if u.profile.shows() {
+		held = ts.hold(raw, conf)
+		raw, under.Conn = held, held
+	}
 	start := time.Now()
-	conn := tls.Client(untruncated{raw}, conf)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn := tls.Client(under, conf)
+	err = conn.HandshakeContext(ctx)
+	if err == nil && held != nil {
+		err = held.keep()
+	}
+	if err != nil {
 		_ = raw.Close()
 		if noHTTP1(err) {
 			return nil, &wantsH2{addr, err}

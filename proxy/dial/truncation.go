@@ -5,14 +5,23 @@ import (
 	"net"
 )
 
-// untruncated is a connection under TLS whose end is an error. TLS says itself
+// underTLS is a connection under TLS whose end is an error. TLS says itself
 // when a stream ends (close_notify); crypto/tls takes the end of the connection for
 // it, and an answer that has neither length nor chunks could be cut short by anyone on
 // the way, or by a crash, and would be passed on as whole (RFC 9112 §9.8).
-type untruncated struct{ net.Conn }
+type underTLS struct {
+	net.Conn
+	probe *probe // nil: there is no looking without waiting
+	now   bool   // reads do not wait
+}
 
-func (c untruncated) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
+func (c *underTLS) Read(b []byte) (int, error) {
+	n, err := 0, error(nil)
+	if c.now {
+		n, err = c.probe.read(b)
+	} else {
+		n, err = c.Conn.Read(b)
+	}
 	if err == io.EOF {
 		err = errTruncated{}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 )
 
@@ -22,7 +23,11 @@ type Upstream struct {
 	tls     *tls.Config
 	log     *slog.Logger
 
-	h1, h2 *http.Transport // h2 falls back to h1 by ALPN
+	now      atomic.Pointer[transports]
+	renewing sync.Mutex // held while now changes
+	identity atomic.Pointer[Identity]
+	holding  sync.Mutex
+	holds    map[*heldConn]struct{} // open; holding guards it
 
 	limit    int64
 	inFlight atomic.Int64
@@ -35,57 +40,68 @@ type Upstream struct {
 // RoundTrip implements http.RoundTripper. "Upgrade" requests (101) always use HTTP/1.1.
 func (u *Upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 	trip := tripOf(req.Context())
+	if req.Context().Err() != nil { // a client that takes its requests back takes no place from others
+		trip.deliver("")
+		return refuse(req, &Error{Cancelled, req.URL.Host, context.Cause(req.Context())})
+	}
 	if u.inFlight.Add(1) > u.limit {
 		u.leave()
 		trip.deliver("")
 		return refuse(req, &Error{Reason: Busy, Addr: req.URL.Host})
 	}
-	resp, err := u.send(req)
+	ts := u.current()
+	if e := ts.missing(req.URL.Host); e != nil {
+		u.leave()
+		trip.deliver("")
+		return refuse(req, e)
+	}
+	resp, err := ts.send(req)
 	if err != nil {
 		u.leave()
-		u.swept()
+		ts.swept()
 		trip.deliver("")
 		return nil, err
 	}
 	resp.Request = req
 	trip.deliver(resp.Proto)
-	u.guard(req.Context(), resp)
+	ts.guard(req.Context(), resp)
 	return resp, nil
 }
 
 // guard makes the answer give the request's place back when it ends.
-func (u *Upstream) guard(ctx context.Context, resp *http.Response) {
+func (ts *transports) guard(ctx context.Context, resp *http.Response) {
 	if resp.Body == http.NoBody {
-		u.leave()
-		u.swept()
+		ts.u.leave()
+		ts.swept()
 		return
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if rw, ok := resp.Body.(io.ReadWriteCloser); ok {
 			d := &duplexBody{rw: rw}
-			d.ReadCloser, d.ctx, d.u = rw, ctx, u
+			d.ReadCloser, d.ctx, d.ts = rw, ctx, ts
 			resp.Body = d
 			return
 		}
 	}
-	resp.Body = &responseBody{ReadCloser: resp.Body, ctx: ctx, u: u}
+	resp.Body = &responseBody{ReadCloser: resp.Body, ctx: ctx, ts: ts}
 }
 
-func (u *Upstream) send(req *http.Request) (*http.Response, error) {
+func (ts *transports) send(req *http.Request) (*http.Response, error) {
+	u := ts.u
 	out, body := u.outgoing(req)
-	if out.URL.Scheme == "http" && (u.profile.Peer != "" || u.tls.GetClientCertificate != nil) {
+	if out.URL.Scheme == "http" && (u.profile.Peer != "" || u.profile.SVID || u.tls.GetClientCertificate != nil) {
 		return refuse(req, &Error{Reason: PlaintextRefused, Addr: req.URL.Host})
 	}
-	t := u.transport(out)
-	fallback := t == u.h1 && out.URL.Scheme == "https" && u.profile.Protocol == Auto && out.Header.Get("Upgrade") == ""
+	t := ts.transport(out)
+	fallback := t != ts.h2 && out.URL.Scheme == "https" && u.profile.Protocol == Auto && out.Header.Get("Upgrade") == ""
 	if body != nil {
 		body.held = fallback
 	}
-	resp, err := u.try(t, out)
+	resp, err := ts.try(t, out)
 	if wants, ok := errors.AsType[*wantsH2](err); ok && fallback {
 		u.log.Debug("upstream speaks only HTTP/2", "address", wants.addr)
 		u.onlyH2.add(out.URL.Host)
-		resp, err = u.try(u.h2, out)
+		resp, err = ts.try(ts.h2, out)
 	}
 	body.release()
 	if err == nil {
@@ -98,40 +114,40 @@ func (u *Upstream) send(req *http.Request) (*http.Response, error) {
 }
 
 // transport chooses how out is sent.
-func (u *Upstream) transport(out *http.Request) *http.Transport {
+func (ts *transports) transport(out *http.Request) http.RoundTripper {
+	switch {
+	case !ts.speaksHTTP1(out):
+		return ts.h2
+	case ts.u.fetches(out):
+		return &ts.gets
+	}
+	return ts.h1
+}
+
+func (ts *transports) speaksHTTP1(out *http.Request) bool {
+	u := ts.u
 	switch {
 	case u.profile.Protocol == HTTP1, out.Header.Get("Upgrade") != "":
-		return u.h1
+		return true
 	case u.profile.Protocol == HTTP2:
-		return u.h2
+		return false
 	case out.URL.Scheme == "http":
-		return u.h1
-	case out.ProtoMajor == 2, u.onlyH2.has(out.URL.Host):
-		return u.h2
+		return true
 	}
-	return u.h1
+	return out.ProtoMajor != 2 && !u.onlyH2.has(out.URL.Host)
 }
 
 func (u *Upstream) leave() { u.inFlight.Add(-1) }
 
 // retire closes what is idle, now and whenever a request ends.
 func (u *Upstream) retire() {
+	u.renewing.Lock()
+	defer u.renewing.Unlock()
 	u.retired.Store(true)
-	u.closeIdle()
+	u.now.Load().retire()
 }
 
-// swept closes connections that came back to a retired Upstream. One of HTTP/2
-// may still count its last stream for a moment; idleTimeout ends it then.
-func (u *Upstream) swept() {
-	if u.retired.Load() {
-		u.closeIdle()
-	}
-}
-
-func (u *Upstream) closeIdle() {
-	u.h1.CloseIdleConnections()
-	u.h2.CloseIdleConnections()
-}
+func (u *Upstream) closeIdle() { u.now.Load().closeIdle() }
 
 // outgoing is req as the transports are to see it. req itself stays as it is.
 func (u *Upstream) outgoing(req *http.Request) (*http.Request, *requestBody) {

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/textproto"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -131,7 +133,7 @@ func TestUnixConnectTo(t *testing.T) {
 	u := upstream(t, p, Profile{ConnectTo: "unix:" + l.Addr().String(), Plaintext: true, Via: &Via{URL: parse(t, "http://127.0.0.1:1")}})
 	var info Info
 	req := request(t, "GET", "https://api.test/", "")
-	if got := text(t, u, req.WithContext(WithInfo(t.Context(), &info))); got != "api.test" {
+	if got := text(t, u, req.WithContext(WithInfo(t.Context(), &info, nil))); got != "api.test" {
 		t.Errorf("Host %q", got)
 	}
 	if info.IP() != "" || info.Proto != "HTTP/1.1" {
@@ -171,7 +173,7 @@ func TestInformationalAndTrailers(t *testing.T) {
 		req.Trailer = http.Header{"Mine": {"kept"}}
 		var hints atomic.Int64
 		var info Info
-		ctx := WithInfo(t.Context(), &info)
+		ctx := WithInfo(t.Context(), &info, nil)
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 			if code == 103 && h.Get("Link") == "</a>" {
 				hints.Add(1)
@@ -280,6 +282,9 @@ func TestInFlight(t *testing.T) {
 	if body.closes.Load() != 1 {
 		t.Error("the body was left open")
 	}
+	gone, takeBack := context.WithCancel(t.Context())
+	takeBack() // which says so, and that there was no room does not matter any more
+	refused(t, u, send().WithContext(gone), Cancelled)
 	close(release)
 	if got, err := io.ReadAll(a.Body); string(got) != "late" || err != nil {
 		t.Errorf("%q, %v", got, err)
@@ -345,5 +350,21 @@ func TestDescribe(t *testing.T) {
 		if got := upstream(t, p, prof).Describe(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// TestRememberedHostsAreBounded: upstreams that speak HTTP/2 alone are remembered, but not without end: clients
+// choose the names.
+func TestRememberedHostsAreBounded(t *testing.T) {
+	var s hostSet
+	for i := range 3 * maxHosts {
+		name := strconv.Itoa(i) + ".test:443"
+		s.add(name)
+		if !s.has(name) {
+			t.Fatal("the newest is forgotten")
+		}
+	}
+	if n := len(s.hosts); n > maxHosts {
+		t.Errorf("%d hosts are remembered", n)
 	}
 }

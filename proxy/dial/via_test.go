@@ -53,21 +53,25 @@ func TestVia(t *testing.T) {
 	srv := certified(t, ca.leaf(t, "api.test", nil), ok, "h2", "http/1.1")
 	plain := serve(t, nil, ok)
 	secure := &tls.Config{Certificates: []tls.Certificate{ca.leaf(t, "localhost", nil)}}
-	p := newPool(t, Options{Roots: ca.pool()})
+	p, own := newPool(t, Options{Roots: ca.pool()}), newAuthority(t, "own")
+	private := &tls.Config{Certificates: []tls.Certificate{own.leaf(t, "localhost", nil)}}
 	for name, c := range map[string]struct {
 		scheme, want string
+		ca           []byte
 		conf         *tls.Config
 		authorize    func() (string, error)
 		reason       Reason
 	}{
-		"http":                {scheme: "http"},
-		"https":               {scheme: "https", conf: secure},
-		"with credentials":    {scheme: "http", want: "Basic dTpw", authorize: func() (string, error) { return "Basic dTpw", nil }},
-		"https with them":     {scheme: "https", conf: secure, want: "Basic dTpw", authorize: func() (string, error) { return "Basic dTpw", nil }},
-		"without credentials": {scheme: "http", want: "Basic dTpw", reason: ViaRefused},
-		"no credential":       {scheme: "http", authorize: func() (string, error) { return "", errors.New("secret \"p\": not there") }, reason: ViaRefused},
-		"CR LF":               {scheme: "http", authorize: func() (string, error) { return "Basic c4n4ry\r\nX: y", nil }, reason: ViaRefused},
-		"unverified":          {scheme: "https", conf: &tls.Config{Certificates: []tls.Certificate{ca.leaf(t, "other.test", nil)}}, reason: TLSUnverified},
+		"http":                   {scheme: "http"},
+		"https":                  {scheme: "https", conf: secure},
+		"with credentials":       {scheme: "http", want: "Basic dTpw", authorize: func() (string, error) { return "Basic dTpw", nil }},
+		"https with them":        {scheme: "https", conf: secure, want: "Basic dTpw", authorize: func() (string, error) { return "Basic dTpw", nil }},
+		"without credentials":    {scheme: "http", want: "Basic dTpw", reason: ViaRefused},
+		"no credential":          {scheme: "http", authorize: func() (string, error) { return "", errors.New("secret \"p\": not there") }, reason: ViaRefused},
+		"CR LF":                  {scheme: "http", authorize: func() (string, error) { return "Basic c4n4ry\r\nX: y", nil }, reason: ViaRefused},
+		"https by its own roots": {scheme: "https", conf: private, ca: own.pem()},
+		"https by other roots":   {scheme: "https", conf: private, ca: ca.pem(), reason: TLSUnverified},
+		"unverified":             {scheme: "https", conf: &tls.Config{Certificates: []tls.Certificate{ca.leaf(t, "other.test", nil)}}, reason: TLSUnverified},
 	} {
 		for _, scheme := range []string{"https", "http"} {
 			t.Run(name+" for "+scheme, func(t *testing.T) {
@@ -78,7 +82,7 @@ func TestVia(t *testing.T) {
 				port, seen := proxyPeer(t, target.Listener.Addr().String(), c.want, c.conf)
 				// The name is only the proxy's to resolve.
 				u := upstream(t, p, Profile{AnyClear: true, ServerName: "api.test", Via: &Via{
-					URL: parse(t, c.scheme+"://localhost:"+port), Authorization: c.authorize, Key: name,
+					URL: parse(t, c.scheme+"://localhost:"+port), Authorization: c.authorize, Key: name, CA: c.ca,
 				}})
 				req := request(t, "GET", scheme+"://unknown.test:8443/", "")
 				req.ProtoMajor = 2
@@ -87,7 +91,7 @@ func TestVia(t *testing.T) {
 					return
 				}
 				var info Info
-				text(t, u, req.WithContext(WithInfo(t.Context(), &info)))
+				text(t, u, req.WithContext(WithInfo(t.Context(), &info, nil)))
 				if got := seen.Load(); got != "CONNECT unknown.test:8443 unknown.test:8443" {
 					t.Errorf("the proxy saw %q", got)
 				}
@@ -159,7 +163,7 @@ func TestDialTunnel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var info Info
-			conn, err := upstream(t, p, prof).DialTunnel(WithInfo(t.Context(), &info), "api.test", portOf(t, echo))
+			conn, err := upstream(t, p, prof).DialTunnel(WithInfo(t.Context(), &info, nil), "api.test", portOf(t, echo))
 			if err != nil {
 				t.Fatal(err)
 			}
