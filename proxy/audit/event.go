@@ -30,6 +30,7 @@ const (
 	Refuse      Decision = "refuse"
 	TunnelAllow Decision = "tunnel"
 	WouldDeny   Decision = "would_deny"
+	Gateway     Decision = "gateway" // left to another Attaché
 )
 
 // Event is one line of the audit. It cannot hold headers, bodies, query
@@ -83,6 +84,7 @@ type Event struct {
 type Phases struct {
 	DNS, Connect, TLS time.Duration // of the dial, where there was one
 	FirstByte         time.Duration // from sending the request to the first byte of the answer
+	Added             time.Duration // what the proxy itself took until the answer began
 	Total             time.Duration // of the whole call, as the client saw it
 }
 

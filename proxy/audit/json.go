@@ -126,6 +126,7 @@ func appendPhases(b []byte, p *Phases) []byte {
 	b = millis(b, `"connect":`, p.Connect)
 	b = millis(b, `"tls":`, p.TLS)
 	b = millis(b, `"first_byte":`, p.FirstByte)
+	b = millis(b, `"added":`, p.Added)
 	b = millis(b, `"total":`, p.Total)
 	if len(b) == start+len(key) {
 		return b[:start]

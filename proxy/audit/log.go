@@ -33,6 +33,7 @@ type Log struct {
 	lines   chan *[]byte
 	buffers sync.Pool
 	wake    chan struct{}           // a file waits in next
+	hurry   chan struct{}           // the queue is half full
 	next    atomic.Pointer[os.File] // to write to from now on
 	stop    chan struct{}           // closed by Close
 	done    chan struct{}           // closed when the writer has ended
@@ -52,7 +53,18 @@ type Log struct {
 // output is what lines are written to.
 type output struct {
 	w    io.Writer
+	most int  // bytes in one write
 	torn bool // the last line was written in part: begin on a new one
+}
+
+func newOutput(w io.Writer) *output {
+	o := &output{w: w, most: batchSize}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			o.most = batchSizeFile
+		}
+	}
+	return o
 }
 
 // NewLog opens path for appending, with mode 0600 if it makes it; "-" is w (standard output, by its descriptor).
@@ -66,7 +78,7 @@ func NewLog(path string, w io.Writer, opts LogOptions) (*Log, error) {
 		// The last eighth is for requests under way when refusing begins.
 		high:  size - size/8,
 		lines: make(chan *[]byte, size),
-		wake:  make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		wake:  make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -84,7 +96,7 @@ func NewLog(path string, w io.Writer, opts LogOptions) (*Log, error) {
 		}
 		w = f
 	}
-	l.cur.Store(&output{w: w})
+	l.cur.Store(newOutput(w))
 	go l.write() // Close waits for it
 	return l, nil
 }
@@ -112,6 +124,12 @@ func (l *Log) Record(e *Event) {
 	*b = AppendJSON((*b)[:0], e)
 	select {
 	case l.lines <- b:
+		if len(l.lines) > cap(l.lines)/2 {
+			select {
+			case l.hurry <- struct{}{}:
+			default:
+			}
+		}
 	default:
 		l.buffers.Put(b)
 		l.dropped.Add(1)

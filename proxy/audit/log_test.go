@@ -357,6 +357,7 @@ func TestDiskFull(t *testing.T) {
 				for i := range n - 1 {
 					l.Record(event(i))
 				}
+				time.Sleep(2 * gather)
 				synctest.Wait()
 				if l.Full() != refuse {
 					t.Fatalf("refuse %v: Full is %v while writes fail", refuse, l.Full())

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Recent keeps the last events in memory for the admin API: refusals apart
@@ -41,6 +42,30 @@ func (r *Recent) All() []Event {
 	return r.all.newest()
 }
 
+// Find returns copies of the events of one call, newest first.
+func (r *Recent) Find(requestID string) []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := r.all.find(requestID)
+	if len(found) == 0 { // a refusal is remembered for longer
+		found = r.refusals.find(requestID)
+	}
+	return found
+}
+
+// Memory is how far back events are kept.
+type Memory struct {
+	Events, Refusals           int       // kept
+	EventsSince, RefusalsSince time.Time // the oldest of them, zero if there are none
+}
+
+// Memory tells how far back events are kept.
+func (r *Recent) Memory() Memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Memory{len(r.all.events), len(r.refusals.events), r.all.oldest(), r.refusals.oldest()}
+}
+
 // ring keeps the last limit events. It grows to that as they come.
 type ring struct {
 	limit  int
@@ -72,6 +97,26 @@ func own(old, s string) string {
 		return old
 	}
 	return strings.Clone(s)
+}
+
+func (r *ring) find(requestID string) []Event {
+	var found []Event
+	n := len(r.events)
+	for i := range n {
+		if e := &r.events[((r.next-1-i)%n+n)%n]; e.RequestID == requestID {
+			c := *e
+			c.Credentials = slices.Clone(e.Credentials)
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+func (r *ring) oldest() time.Time {
+	if len(r.events) == 0 {
+		return time.Time{}
+	}
+	return r.events[r.next%len(r.events)].Time
 }
 
 func (r *ring) newest() []Event {

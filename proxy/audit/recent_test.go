@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -39,6 +40,33 @@ func requestIDs(events []Event) string {
 		all = append(all, e.RequestID)
 	}
 	return strings.Join(all, " ")
+}
+
+func TestRecentFinds(t *testing.T) {
+	r := NewRecent(3)
+	if m := r.Memory(); m.Events != 0 || !m.EventsSince.IsZero() || len(r.Find("0")) != 0 {
+		t.Errorf("%+v before anything", m)
+	}
+	for i := range 8 {
+		e := event(i / 2)
+		e.Time = time.Unix(int64(i), 0)
+		if i < 2 {
+			e.Decision = Refuse
+		}
+		r.Record(e)
+	}
+	if got := r.Find("3"); len(got) != 2 || got[0].Time.Unix() != 7 || got[1].Time.Unix() != 6 {
+		t.Errorf("%+v", got)
+	}
+	if got := r.Find("0"); len(got) != 2 || got[0].Decision != Refuse {
+		t.Errorf("a refusal that others pushed out: %+v", got)
+	}
+	if got := r.Find("1"); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if m := r.Memory(); m.Events != 3 || m.EventsSince.Unix() != 5 || m.Refusals != 2 || m.RefusalsSince.Unix() != 0 {
+		t.Errorf("%+v", m)
+	}
 }
 
 func TestRecentKeepsNothingOfTheEvent(t *testing.T) {
