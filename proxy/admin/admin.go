@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"time"
+	"strings"
 
 	"github.com/attache-proxy/attache/proxy/audit"
 )
@@ -17,41 +17,29 @@ type State interface {
 	Degraded() []string // one line for each thing that does not work, for /readyz?verbose: "rule stripe: secret \"stripe-key\": not found"
 	Config() ConfigStatus
 	Rules() []RuleStatus
-	Secrets() any                     // marshalled as JSON
-	CA() any                          // marshalled as JSON
+	Secrets() []SecretStatus
+	CA() []CAStatus
+	OwnIdentity() *IdentityStatus // nil: none is configured
+	// Explain tells what would become of a call now, as a value to be marshalled as JSON; an error says what
+	// is wrong with the question.
+	Explain(method, url, caller string) (any, error)
 	Reload(ctx context.Context) error // error text names file, line and column
-}
-
-// ConfigStatus is what may be told of the configuration.
-type ConfigStatus struct {
-	Generation uint64    `json:"generation"`
-	Loaded     time.Time `json:"loaded"`
-	Files      []string  `json:"files"`
-	LastError  string    `json:"last_error,omitempty"`
-}
-
-// RuleStatus is what may be told of a rule.
-type RuleStatus struct {
-	ID          string   `json:"id"`
-	Owner       string   `json:"owner,omitempty"`
-	Pos         string   `json:"position,omitempty"`
-	Hosts       []string `json:"hosts"`
-	Methods     []string `json:"methods,omitempty"`
-	Paths       []string `json:"paths,omitempty"`
-	Callers     []string `json:"callers,omitempty"`
-	Action      string   `json:"action"`
-	Credentials []string `json:"credentials,omitempty"`
 }
 
 // Options of the handlers.
 type Options struct {
 	Log     *slog.Logger
 	Version string
-	Recent  *audit.Recent
-	Metrics *Metrics
-	Token   func(presented string) bool // admin_token, compared in constant time; nil: no token is accepted
-	Unix    bool                        // the listener is a unix socket of mode 0600: POST is allowed
-	Host    string                      // by which the listener may be called beside IP literals and localhost; may be empty
+	// Hostname is the machine's or the pod's, to tell one page from another; may be empty.
+	Hostname string
+	Recent   *audit.Recent
+	Metrics  *Metrics
+	Window   *Window
+	Feed     *Feed
+	Reasons  map[string]Reason
+	Token    func(presented string) bool // admin_token, compared in constant time; nil: no token is accepted
+	Unix     bool                        // the listener is a unix socket of mode 0600: POST is allowed
+	Host     string                      // by which the listener may be called beside IP literals and localhost; may be empty
 }
 
 // handler serves one listener.
@@ -75,7 +63,7 @@ func Handler(s State, o Options) http.Handler {
 	h := newHandler(s, o)
 	h.addProbes()
 	h.addAPI()
-	h.pages["/"] = page{get: h.index}
+	h.pages["/"] = page{get: h.home(pageOnce())}
 	h.pages["/-/reload"] = page{post: h.reload, about: "POST: load the configuration anew"}
 	return h
 }
@@ -107,7 +95,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Referrer-Policy", "no-referrer")
 	head.Set("X-Content-Type-Options", "nosniff")
 
-	p, ok := h.pages[r.URL.Path]
+	p, ok := h.page(r.URL.Path)
 	if !ok {
 		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path", "")
 		return
@@ -115,6 +103,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !p.probe && !h.hostAllowed(r) {
 		refuse(w, http.StatusMisdirectedRequest, "admin_host", "this listener answers to an IP address or localhost only",
 			"A name that leads here may be a web page's doing. Call it by its address.")
+		return
+	}
+	if !p.probe && foreign(r) {
+		refuse(w, http.StatusForbidden, "admin_cross_origin", "a web page of another origin sent this", "")
 		return
 	}
 	switch {
@@ -128,6 +120,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		head.Set("Allow", p.methods())
 		refuse(w, http.StatusMethodNotAllowed, "method_unsupported", "this path takes "+p.methods()+" only", "")
 	}
+}
+
+// page finds what serves a path.
+func (h *handler) page(path string) (page, bool) {
+	if p, ok := h.pages[path]; ok {
+		return p, true
+	}
+	if strings.HasPrefix(path, decisionPath) {
+		p, ok := h.pages[decisionPath]
+		return p, ok
+	}
+	return page{}, false
 }
 
 func (p page) methods() string {

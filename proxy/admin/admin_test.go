@@ -28,6 +28,8 @@ type fakeState struct {
 	degraded          []string
 	reloads           atomic.Int32
 	reloadErr         error
+	secrets           []SecretStatus
+	identity          *IdentityStatus
 }
 
 func (s *fakeState) Started() bool      { return s.started }
@@ -39,10 +41,17 @@ func (s *fakeState) Config() ConfigStatus {
 func (s *fakeState) Rules() []RuleStatus {
 	return []RuleStatus{{ID: "stripe", Hosts: []string{"api.test"}, Action: "allow", Credentials: []string{"stripe"}}}
 }
-func (s *fakeState) Secrets() any {
-	return []map[string]string{{"name": "stripe-key", "state": "READY"}}
+func (s *fakeState) Secrets() []SecretStatus {
+	return append([]SecretStatus{{Name: "stripe-key", State: "READY", Healthy: true, Source: "file /k", Generation: 7, Rules: []string{"stripe"}}}, s.secrets...)
 }
-func (s *fakeState) CA() any { return []string{} }
+func (s *fakeState) CA() []CAStatus               { return nil }
+func (s *fakeState) OwnIdentity() *IdentityStatus { return s.identity }
+func (s *fakeState) Explain(method, url, caller string) (any, error) {
+	if url == "" {
+		return nil, errors.New("URL: must not be empty")
+	}
+	return map[string]string{"method": method, "url": url, "caller": caller}, nil
+}
 func (s *fakeState) Reload(context.Context) error {
 	s.reloads.Add(1)
 	return s.reloadErr
@@ -85,6 +94,7 @@ func (c call) do(t *testing.T, client *http.Client, base string) (int, http.Head
 func newOptions() Options {
 	return Options{
 		Version: "v1.2.3", Recent: audit.NewRecent(10), Metrics: NewMetrics("v1.2.3", Gauges{}),
+		Window: NewWindow(time.Now()), Feed: NewFeed(), Reasons: map[string]Reason{"no_rule": {403, "policy", "No rule names the host.", "Add a rule."}},
 		Token: func(s string) bool { return s == goodToken },
 	}
 }
@@ -169,6 +179,12 @@ func TestAdminFromBrowser(t *testing.T) {
 		"rebound POST":            {call{"POST", "/-/reload", "evil.test", bearer("Origin", "http://evil.test", "Sec-Fetch-Site", "same-origin")}, 421},
 		"rebound GET":             {call{"GET", "/api/secrets", "evil.test" + port, nil}, 421},
 		"rebound index":           {call{"GET", "/", "evil.test", nil}, 421},
+		"rebound summary":         {call{"GET", "/api/summary", "evil.test", nil}, 421},
+		"rebound events":          {call{"GET", "/api/events", "evil.test", nil}, 421},
+		"cross-site GET":          {call{"GET", "/api/summary", "", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}}, 403},
+		"same-site events":        {call{"GET", "/api/events", "", map[string]string{"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}}, 403},
+		"framed by another":       {call{"GET", "/", "", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}}, 403},
+		"followed link":           {call{"GET", "/", "", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}}, 200},
 		"rebound metrics":         {call{"GET", "/metrics", "evil.test", nil}, 421},
 		"looks local":             {call{"GET", "/", "localhost.evil.test", nil}, 421},
 		"looks like an address":   {call{"GET", "/", "127.0.0.1.evil.test", nil}, 421},
@@ -297,7 +313,7 @@ func TestHealthListenerShowsNothingElse(t *testing.T) {
 func TestOnlyReadingMethods(t *testing.T) {
 	base, client := serve(t, Handler(&fakeState{started: true}, newOptions()))
 	auth := map[string]string{"Authorization": "Bearer " + goodToken}
-	for _, path := range []string{"/", "/livez", "/metrics", "/api/rules", "/api/secrets", "/api/decisions", "/api/config", "/api/ca", "/api/status"} {
+	for _, path := range []string{"/", "/livez", "/metrics", "/api/rules", "/api/secrets", "/api/decisions", "/api/config", "/api/ca", "/api/status", "/api/summary", "/api/identity", "/api/explain?url=https://x"} {
 		if status, _, body := (call{path: path}).do(t, client, base); status != 200 || body == "" {
 			t.Errorf("GET %s: %d", path, status)
 		}
@@ -335,7 +351,7 @@ func TestAPI(t *testing.T) {
 		"/api/status":                  `{"version":"v1.2.3","state":"ready","config_generation":3,"degraded":["x"]}`,
 		"/api/config":                  `{"generation":3,"loaded":"1970-01-01T00:16:40Z","files":["attache.yaml"]}`,
 		"/api/rules":                   `[{"id":"stripe","hosts":["api.test"],"action":"allow","credentials":["stripe"]}]`,
-		"/api/secrets":                 `[{"name":"stripe-key","state":"READY"}]`,
+		"/api/secrets":                 `[{"name":"stripe-key","source":"file /k","state":"READY","healthy":true,"generation":7,"rules":["stripe"]}]`,
 		"/api/ca":                      `[]`,
 		"/api/decisions?request_id=zz": `{"refusals":[],"recent":[]}`,
 		"/api/decisions?request_id=b":  `{"refusals":[],"recent":[{"type":"request","time":"0001-01-01T00:00:00.000Z","request_id":"b","decision":"allow","rule":"stripe","bytes":{"in":0,"out":0}}]}`,

@@ -34,6 +34,11 @@ func (m *Metrics) Configure(n Names) {
 	for name, kind := range n.Credentials {
 		m.credentialSeries(t, name, kind)
 	}
+	for _, name := range n.Fetched {
+		for _, r := range fetchResults() {
+			m.tokenFetches.WithLabelValues(name, r)
+		}
+	}
 	for _, s := range n.Secrets {
 		t.secrets[s] = struct{}{}
 		for _, r := range reloadResults() {
@@ -127,6 +132,7 @@ func (m *Metrics) forget(t *table, n Names) {
 			by := prometheus.Labels{"credential": name}
 			m.injections.DeletePartialMatch(by)
 			m.authFailures.DeletePartialMatch(by)
+			m.tokenFetches.DeletePartialMatch(by)
 		}
 	}
 	for name := range former.secrets {

@@ -15,7 +15,9 @@ type Gauges struct {
 	CAExpiry         func() time.Time
 	ConfigGeneration func() uint64
 	ConfigOK         func() bool
+	ObserveEnd       func() time.Time // zero: nothing is observed
 	Secrets          func() []SecretGauge
+	Identity         func() *IdentityStatus // gives nil where none is configured
 }
 
 // SecretGauge is what metrics tell of one secret.
@@ -36,8 +38,9 @@ type gaugeCollector struct {
 func newGaugeCollector(g Gauges) *gaugeCollector {
 	c := &gaugeCollector{g: g, desc: map[string]*prometheus.Desc{}}
 	for _, name := range []string{
-		requestsInFlight, tunnelsActive, leafCertificates, auditDropped, caExpiry, configGeneration, configOK,
+		requestsInFlight, tunnelsActive, leafCertificates, auditDropped, caExpiry, configGeneration, configOK, observeEnd,
 		secretGeneration, secretStale, secretSuccess, secretExpiry,
+		svidExpiry, identityStale, identityUpdates, bundleAuthorities,
 	} {
 		d := documented(name)
 		c.desc[name] = prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
@@ -85,6 +88,14 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	if g.ConfigOK != nil {
 		gauge(configOK, truth(g.ConfigOK()))
 	}
+	if g.Identity != nil {
+		if id := g.Identity(); id != nil {
+			id.collect(gauge, moment)
+		}
+	}
+	if g.ObserveEnd != nil {
+		moment(observeEnd, g.ObserveEnd())
+	}
 	if g.Secrets == nil {
 		return
 	}
@@ -93,6 +104,19 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(secretStale, truth(s.Stale), s.Name)
 		moment(secretSuccess, s.LastSuccess, s.Name)
 		moment(secretExpiry, s.Expiry, s.Name)
+	}
+}
+
+// collect gives the metrics of an identity. Its trust domains are what the agent names, never a client.
+func (s *IdentityStatus) collect(gauge func(string, float64, ...string), moment func(string, time.Time, ...string)) {
+	gauge(identityUpdates, float64(s.Generation))
+	gauge(identityStale, truth(s.Problem != ""))
+	if len(s.SVIDs) > 0 {
+		moment(svidExpiry, s.SVIDs[0].NotAfter)
+	}
+	for _, b := range s.Bundles {
+		gauge(bundleAuthorities, float64(b.X509), b.TrustDomain, "x509")
+		gauge(bundleAuthorities, float64(b.JWT), b.TrustDomain, "jwt")
 	}
 }
 

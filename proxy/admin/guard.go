@@ -28,6 +28,17 @@ func (h *handler) hostAllowed(r *http.Request) bool {
 	return host != "" && (strings.EqualFold(host, "localhost") || strings.EqualFold(host, h.o.Host))
 }
 
+// foreign reports whether a web page of another origin sent the request, other than by a link to
+// here: it could not read the answer, but measure it, or take the places of those who watch. Programs
+// that are no browsers do not send Sec-Fetch-Site (W3C Fetch Metadata).
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return false
+	}
+	return r.Method != http.MethodGet || r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
+}
+
 // mayChange reports whether the request may change something, and refuses it if not. Anything on
 // the machine or in the pod reaches the TCP listener, the application too, so there a token is needed; the unix
 // socket is guarded by its mode. Web pages are refused whatever they carry.

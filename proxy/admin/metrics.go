@@ -18,6 +18,7 @@ import (
 // (name → kind) and secrets; anything else is counted under "-".
 type Names struct {
 	Rules, Callers, Secrets []string
+	Fetched                 []string // credentials that present a token which is fetched
 	Credentials             map[string]string
 	Reasons                 map[string]string // reason → fault
 }
@@ -30,6 +31,7 @@ type Metrics struct {
 	requests, failures, injections  *prometheus.CounterVec
 	authFailures, clientCredentials *prometheus.CounterVec
 	redactions, secretReloads       *prometheus.CounterVec
+	tokenFetches                    *prometheus.CounterVec
 	duration, upstream              prometheus.Histogram
 	missed                          prometheus.Counter
 
@@ -42,7 +44,7 @@ func NewMetrics(version string, g Gauges) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: counterVec(requestsTotal), failures: counterVec(failuresTotal), injections: counterVec(injectionsTotal),
-		authFailures: counterVec(authFailures), clientCredentials: counterVec(clientCredentials), secretReloads: counterVec(secretReloads),
+		authFailures: counterVec(authFailures), clientCredentials: counterVec(clientCredentials), secretReloads: counterVec(secretReloads), tokenFetches: counterVec(tokenFetches),
 		redactions: counterVec(redactionsTotal),
 		duration:   histogram(requestDuration), upstream: histogram(upstreamDuration),
 		missed: prometheus.NewCounter(prometheus.CounterOpts{Name: missedChanges, Help: documented(missedChanges).Help}),
@@ -51,7 +53,7 @@ func NewMetrics(version string, g Gauges) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(
-		m.requests, m.failures, m.injections, m.authFailures, m.clientCredentials, m.redactions, m.secretReloads,
+		m.requests, m.failures, m.injections, m.authFailures, m.clientCredentials, m.redactions, m.secretReloads, m.tokenFetches,
 		m.duration, m.upstream, m.missed, build, newGaugeCollector(g),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -94,7 +96,7 @@ func (m *Metrics) Record(e *audit.Event) {
 		c.outcomes[outcomeIndex(e.Credentials[i].Outcome)].Inc()
 		c.authFailures.Add(float64(refusals(e)))
 	}
-	if e.Decision != audit.TunnelAllow && e.Status != http.StatusSwitchingProtocols {
+	if e.Decision != audit.TunnelAllow && e.Decision != audit.Gateway && e.Status != http.StatusSwitchingProtocols {
 		observe(m.duration, e.Phases.Total)
 	}
 	observe(m.upstream, e.Phases.FirstByte)
@@ -124,6 +126,20 @@ func (m *Metrics) SecretReload(secret, result string) {
 		secret = unknown
 	}
 	m.secretReloads.WithLabelValues(secret, oneOf(result, reloadResults())).Inc()
+}
+
+// TokenFetch counts one fetch of the token that a credential presents.
+func (m *Metrics) TokenFetch(credential string, err error) {
+	m.mu.Lock() // so that no series of a credential that just went is made anew
+	defer m.mu.Unlock()
+	if _, ok := m.table.Load().credentials[credential]; !ok {
+		credential = unknown
+	}
+	result := fetchResults()[0]
+	if err != nil {
+		result = fetchResults()[1]
+	}
+	m.tokenFetches.WithLabelValues(credential, result).Inc()
 }
 
 // MissedChange counts a change that only polling found.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -22,6 +23,14 @@ func allGauges() Gauges {
 		InFlight: func() int64 { return 2 }, Tunnels: func() int64 { return 1 },
 		LeafCertificates: func() uint64 { return 7 }, AuditDropped: func() uint64 { return 3 },
 		CAExpiry: func() time.Time { return at }, ConfigGeneration: func() uint64 { return 4 }, ConfigOK: func() bool { return true },
+		ObserveEnd: func() time.Time { return at },
+		Identity: func() *IdentityStatus {
+			return &IdentityStatus{
+				Generation: 5, Problem: "the agent cannot be reached",
+				SVIDs:   []SVIDStatus{{ID: "spiffe://acme.example/a", NotAfter: at}, {ID: "spiffe://acme.example/b"}},
+				Bundles: []BundleStatus{{TrustDomain: "acme.example", X509: 2, JWT: 1}, {TrustDomain: "bank.example", Federated: true, X509: 1}},
+			}
+		},
 		Secrets: func() []SecretGauge {
 			return []SecretGauge{{Name: "key", Generation: 2, Stale: true, LastSuccess: at, Expiry: at}, {Name: "new"}}
 		},
@@ -31,8 +40,8 @@ func allGauges() Gauges {
 func names() Names {
 	return Names{
 		Rules: []string{"stripe", "crm"}, Callers: []string{"pod", "ci"}, Secrets: []string{"key"},
-		Credentials: map[string]string{"stripe": "bearer", "crm": "header"},
-		Reasons:     map[string]string{"no_rule": "policy", "credential_missing": "credential"},
+		Credentials: map[string]string{"stripe": "bearer", "crm": "header"}, Fetched: []string{"crm"},
+		Reasons: map[string]string{"no_rule": "policy", "credential_missing": "credential"},
 	}
 }
 
@@ -181,16 +190,18 @@ func TestSeriesArePreCreatedAndForgotten(t *testing.T) {
 	m.Record(request(func(e *audit.Event) { e.Rule, e.Caller, e.Status = "crm", "ci", 302 }))
 	m.SecretReload("key", "rotated")
 	m.SecretReload("gone", "unheard of")
+	m.TokenFetch("crm", nil)
+	m.TokenFetch("gone", errors.New("the agent is down"))
 	m.MissedChange()
 
 	n := names()
 	n.Rules, n.Callers, n.Secrets = []string{"stripe", "new"}, []string{"pod"}, []string{"key2"}
-	n.Credentials = map[string]string{"stripe": "bearer", "crm": "query"}
+	n.Credentials, n.Fetched = map[string]string{"stripe": "bearer", "crm": "query"}, nil
 	n.Reasons = map[string]string{"no_rule": "caller"}
 	m.Configure(n)
 	got := samples(t, m)
 	for key := range got {
-		for _, gone := range []string{"rule=crm", "caller=ci", "secret=key}", "kind=header", "credential_missing", "fault=policy"} {
+		for _, gone := range []string{"rule=crm", "caller=ci", "secret=key}", "kind=header", "fetches_total{credential=crm", "credential_missing", "fault=policy"} {
 			if strings.Contains(key+"}", gone) {
 				t.Errorf("%s is still there", key)
 			}
@@ -202,6 +213,7 @@ func TestSeriesArePreCreatedAndForgotten(t *testing.T) {
 		"attache_injections_total{credential=crm,kind=query,outcome=attached}":         0,
 		"attache_failures_total{fault=caller,reason=no_rule,rule=new}":                 0,
 		"attache_secret_reloads_total{result=-,secret=-}":                              1,
+		"attache_token_fetches_total{credential=-,result=error}":                       1,
 		"attache_watch_missed_changes_total{}":                                         1,
 	} {
 		if v, ok := got[key]; !ok || v != want {
@@ -250,8 +262,11 @@ func TestGauges(t *testing.T) {
 	got := samples(t, NewMetrics("v9", allGauges()))
 	for key, want := range map[string]float64{
 		"requests_in_flight{}": 2, "tunnels_active{}": 1, "leaf_certificates_total{}": 7, "audit_dropped_total{}": 3,
+		"svid_expiry_timestamp_seconds{}": 1_800_000_000.5, "identity_stale{}": 1, "identity_generation{}": 5,
+		"trust_bundle_authorities{profile=x509,trust_domain=acme.example}": 2, "trust_bundle_authorities{profile=jwt,trust_domain=bank.example}": 0,
 		"ca_expiry_timestamp_seconds{}": 1_800_000_000.5, "config_generation{}": 4, "config_last_reload_successful{}": 1,
-		"secret_generation{secret=key}": 2, "secret_stale{secret=key}": 1, "secret_stale{secret=new}": 0,
+		"observe_end_timestamp_seconds{}": 1_800_000_000.5,
+		"secret_generation{secret=key}":   2, "secret_stale{secret=key}": 1, "secret_stale{secret=new}": 0,
 		"secret_last_success_timestamp_seconds{secret=key}": 1_800_000_000.5, "secret_expiry_timestamp_seconds{secret=key}": 1_800_000_000.5,
 		"build_info{goversion=" + runtime.Version() + ",version=v9}": 1,
 	} {

@@ -17,19 +17,20 @@ const unknown = "-"
 const preCreated = 4000
 
 const (
-	nDecisions = 5
+	nDecisions = 6
 	nClasses   = 6
 	nOutcomes  = 5
 )
 
 // The values of the fixed labels; the indices into them come from the functions below.
 func decisions() [nDecisions]string {
-	return [...]string{unknown, string(audit.Allow), string(audit.Refuse), string(audit.TunnelAllow), string(audit.WouldDeny)}
+	return [...]string{unknown, string(audit.Allow), string(audit.Refuse), string(audit.TunnelAllow), string(audit.WouldDeny), string(audit.Gateway)}
 }
 func classes() [nClasses]string { return [...]string{unknown, "1xx", "2xx", "3xx", "4xx", "5xx"} }
 func outcomes() [nOutcomes]string {
 	return [...]string{unknown, "attached", "unsent", "missing", "error"}
 }
+func fetchResults() []string  { return []string{"ok", "error"} }
 func reloadResults() []string { return []string{"rotated", "unchanged", "error"} }
 
 func decisionIndex(d audit.Decision) int {
@@ -42,6 +43,8 @@ func decisionIndex(d audit.Decision) int {
 		return 3
 	case audit.WouldDeny:
 		return 4
+	case audit.Gateway:
+		return 5
 	}
 	return 0
 }

@@ -23,13 +23,19 @@ const (
 	secretGeneration  = "attache_secret_generation"
 	secretStale       = "attache_secret_stale"
 	secretReloads     = "attache_secret_reloads_total"
+	tokenFetches      = "attache_token_fetches_total"
 	secretSuccess     = "attache_secret_last_success_timestamp_seconds"
 	secretExpiry      = "attache_secret_expiry_timestamp_seconds"
 	missedChanges     = "attache_watch_missed_changes_total"
+	svidExpiry        = "attache_svid_expiry_timestamp_seconds"
+	identityStale     = "attache_identity_stale"
+	identityUpdates   = "attache_identity_generation"
+	bundleAuthorities = "attache_trust_bundle_authorities"
 	caExpiry          = "attache_ca_expiry_timestamp_seconds"
 	configOK          = "attache_config_last_reload_successful"
 	configGeneration  = "attache_config_generation"
 	leafCertificates  = "attache_leaf_certificates_total"
+	observeEnd        = "attache_observe_end_timestamp_seconds"
 	auditDropped      = "attache_audit_dropped_total"
 	buildInfo         = "attache_build_info"
 )
@@ -50,13 +56,19 @@ func Table() []Metric {
 		{secretGeneration, "gauge", []string{"secret"}, "Version of the secret in use, counted by this process; 0: none yet."},
 		{secretStale, "gauge", []string{"secret"}, "1 while the last good version is used because a newer look failed."},
 		{secretReloads, "counter", []string{"secret", "result"}, "Looks at the secret: rotated, unchanged or error."},
+		{tokenFetches, "counter", []string{"credential", "result"}, "Fetches of the token that the credential presents: ok or error."},
 		{secretSuccess, "gauge", []string{"secret"}, "When a look at the secret last gave a usable value; absent before."},
 		{secretExpiry, "gauge", []string{"secret"}, "When the secret expires; absent if that is not known."},
 		{missedChanges, "counter", nil, "Changes of files that no notice told of and polling found."},
+		{svidExpiry, "gauge", nil, "When the proxy's own SVID expires; absent while it has none."},
+		{identityStale, "gauge", nil, "1 while the proxy's identity is not kept current: the agent, or the files, give none. Absent where none is configured."},
+		{identityUpdates, "gauge", nil, "Version of the proxy's identity and trust bundles, counted by this process; 0: none yet. Absent where none is configured."},
+		{bundleAuthorities, "gauge", []string{"trust_domain", "profile"}, "Roots (x509) and keys (jwt) that SVIDs of the trust domain are verified with."},
 		{caExpiry, "gauge", nil, "When the newest generation of the CA expires."},
 		{configOK, "gauge", nil, "1 if the last attempt to load the configuration succeeded."},
 		{configGeneration, "gauge", nil, "The configuration in force, counted from 1."},
 		{leafCertificates, "counter", nil, "Certificates signed for intercepted hosts."},
+		{observeEnd, "gauge", nil, "When observe_until ends and hosts that no rule names are refused; absent where they already are by the configuration."},
 		{auditDropped, "counter", nil, "Audit events lost."},
 		{buildInfo, "gauge", []string{"version", "goversion"}, "Always 1: what runs."},
 	}
