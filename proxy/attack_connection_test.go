@@ -34,7 +34,7 @@ func evilUpstream(t *testing.T) (to string, evil *atomic.Bool) {
 // closes fails the test unless the connection ends soon.
 func closes(t *testing.T, c net.Conn, r *bufio.Reader) bool {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	b, err := r.ReadByte()
 	if err == nil {
 		t.Errorf("the connection goes on with %q", b)
@@ -116,7 +116,7 @@ func TestMisdirectedBeforeBody(t *testing.T) {
 	if res, body := s.say(s.dial(), "POST /x HTTP/1.1\r\nHost: proxy\r\nContent-Length: 10\r\n\r\nhalf"); reasonOf(t, body) != "not_a_proxy_request" {
 		t.Error(res.Status, body)
 	}
-	if d := time.Since(start); d > 3*time.Second {
+	if d := time.Since(start); d > soon {
 		t.Errorf("answered after %v", d)
 	}
 }
@@ -132,7 +132,6 @@ func TestEarlyAnswerEndsWhileUploadStalls(t *testing.T) {
 	})
 	s := newStage(t, Options{}, api(to))
 	tc := s.open("api.test:443", "api.test")
-	_ = tc.SetDeadline(time.Now().Add(3 * time.Second))
 	_, _ = io.WriteString(tc, "POST / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
 	res, err := http.ReadResponse(bufio.NewReader(tc), nil)
 	if err != nil {
@@ -236,7 +235,7 @@ func TestShutdownCutsWhatOutlivesIt(t *testing.T) {
 	s.events.wait(t, func(e audit.Event) bool { return e.Type == audit.Opened })
 	start := time.Now()
 	s.stop()
-	if d := time.Since(start); d > 3*time.Second {
+	if d := time.Since(start); d > soon {
 		t.Errorf("Shutdown took %v", d)
 	}
 	s.events.mu.Lock()
@@ -310,7 +309,7 @@ func TestTotalLimit(t *testing.T) {
 			}
 		}
 	})
-	brief := func(r *Rule) { r.Limits.Total = 200 * time.Millisecond }
+	brief := func(r *Rule) { r.Limits.Total = time.Second }
 	s := newStage(t, Options{}, rule{spec: policy.Spec{ID: "sign", Hosts: []string{"other.test"}}, attach: []inject.Injector{&bodySigner{}}, to: to, change: brief},
 		rule{spec: policy.Spec{ID: "api", Hosts: []string{"api.test"}}, attach: bearer(), to: to, change: brief})
 	for _, h2 := range []bool{false, true} {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/textproto"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/attache-proxy/attache/proxy/audit"
+	"github.com/attache-proxy/attache/proxy/dial"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -42,7 +44,7 @@ func rawUpstream(t *testing.T, text string) string {
 			}
 			wg.Go(func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(patience))
 				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 					_, _ = io.WriteString(c, text)
 					_, _ = io.Copy(io.Discard, c)
@@ -312,8 +314,68 @@ func TestExpectContinueRefused(t *testing.T) {
 		if res.StatusCode != want || !res.Close {
 			t.Errorf("%s: %s, close %v", target, res.Status, res.Close)
 		}
-		if d := time.Since(start); d > 2*time.Second {
+		if d := time.Since(start); d > soon {
 			t.Errorf("%s: answered after %v", target, d)
+		}
+	}
+}
+
+// TestInformationalAnswersOfOneHop: what a 1xx says of its own connection stays there (RFC 9113 §8.2.2 has
+// clients reject it).
+func TestInformationalAnswersOfOneHop(t *testing.T) {
+	to := rawUpstream(t, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: keep-alive, x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+	s := newStage(t, Options{}, api(to))
+	for _, h2 := range []bool{false, true} {
+		var hints int
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+			if hints++; h.Get("Link") == "" || h.Get("Connection") != "" || h.Get("X-Hop") != "" || h.Get("Keep-Alive") != "" {
+				t.Errorf("h2 %v: the 103 has %v", h2, h)
+			}
+			return nil
+		}})
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "https://api.test/", nil)
+		if res, err := s.client(h2, nil).Do(req); err != nil || res.StatusCode != 204 || hints != 1 {
+			t.Errorf("h2 %v: %v, %v, %d hints", h2, res, err, hints)
+		}
+	}
+}
+
+// TestAnswersOfOneHop: what the upstream says to its neighbour, and what it lists
+// in Connection, goes no further (RFC 9110 §7.6.1); the rest does.
+func TestAnswersOfOneHop(t *testing.T) {
+	to := rawUpstream(t, "HTTP/1.1 204 No Content\r\nX-End: 1\r\nConnection: keep-alive, x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\r\n")
+	s := newStage(t, Options{}, api(to))
+	for _, h2 := range []bool{false, true} {
+		res, err := s.client(h2, nil).Get("https://api.test/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if h := res.Header; h.Get("X-End") == "" || h.Get("X-Hop") != "" || h.Get("Keep-Alive") != "" {
+			t.Errorf("h2 %v: the answer has %v", h2, h)
+		}
+	}
+}
+
+// TestSwitchOfProtocolsOverHTTP2: HTTP/2 has no 101 (RFC 9113 §8.6), and none reaches the client.
+func TestSwitchOfProtocolsOverHTTP2(t *testing.T) {
+	to := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	pool := dial.NewPool(dial.Options{})
+	defer pool.Close()
+	up, err := pool.Upstream(dial.Profile{ConnectTo: to, CA: testCA(t), Protocol: dial.HTTP2, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := api(to)
+	r.change = func(r *Rule) { r.Upstream = up }
+	s := newStage(t, Options{}, r)
+	for _, h2 := range []bool{false, true} {
+		res, err := s.client(h2, nil).Get("https://api.test/")
+		if err != nil || res.StatusCode != http.StatusBadGateway {
+			t.Errorf("h2 %v: %v, %v; want 502", h2, res, err)
 		}
 	}
 }

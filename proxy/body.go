@@ -16,6 +16,7 @@ type requestBody struct {
 	bytes atomic.Int64
 	asked atomic.Bool // a Read began: net/http has answered 100 for it
 	ended atomic.Bool // read to its end
+	gone  atomic.Bool // the client went away before that
 	limit int64       // bytes; ≤ 0: none
 	fail  atomic.Pointer[refusal]
 
@@ -45,20 +46,29 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failed notes why the body could not be read, unless the client went away:
-// the request's context tells that.
+// failed notes why the body could not be read.
 func (b *requestBody) failed(err error) {
 	var network net.Error
 	switch {
 	case errors.Is(err, errFraming):
 		b.fail.CompareAndSwap(nil, &refusal{reasonBadRequest, "the body's framing"})
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &network):
+		b.gone.Store(true)
 	default:
 		b.fail.CompareAndSwap(nil, &refusal{reasonBodyAborted, ""})
 	}
 }
 
+// failure is why the body could not be read, nil if it could, or if the client went away: the request's context tells that.
 func (b *requestBody) failure() *refusal { return b.fail.Load() }
+
+// brokenOff is why the request is not whole, nil if it is as far as it was read.
+func (b *requestBody) brokenOff() *refusal {
+	if f := b.failure(); f != nil || !b.gone.Load() {
+		return f
+	}
+	return &refusal{string(cancelled), ""}
+}
 
 // trailers makes out announce the trailers that in announced, but for those
 // that r removes. Their values are known when the body has been read, and

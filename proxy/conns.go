@@ -3,10 +3,12 @@ package proxy
 import (
 	"container/list"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // conns is the set of open client connections. Its number is bounded, and no
@@ -82,6 +84,9 @@ func (s *conns) drop(c *conn) bool {
 	}
 	delete(s.open, c)
 	s.unspare(c)
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 	if a := shared(c); a.IsValid() {
 		if s.from[a]--; s.from[a] == 0 {
 			delete(s.from, a)
@@ -127,6 +132,9 @@ func (s *conns) idle(c *conn, spare bool) {
 		c.spare = s.spare.PushBack(c)
 	}
 	s.mu.Unlock()
+	if spare && c.whole().retired.Load() {
+		_ = c.Conn.Close()
+	}
 	if spare && len(s.slots) == cap(s.slots) {
 		s.wake()
 	}
@@ -142,18 +150,38 @@ func (s *conns) unspare(c *conn) {
 // state is the [http.Server.ConnState] of all servers. What is hijacked says
 // itself when it is spare.
 func (s *conns) state(nc net.Conn, state http.ConnState) {
-	var c *conn
-	switch nc := nc.(type) {
-	case *conn:
-		c = nc
-	case *innerConn:
-		c = nc.outer
-	case *tls.Conn:
-		c = nc.NetConn().(*conn)
-	default:
-		return
+	if c := owner(nc); c != nil {
+		spare := state == http.StateNew || state == http.StateIdle
+		if spare {
+			c.answering.Store(false)
+		}
+		s.idle(c, spare)
 	}
-	s.idle(c, state == http.StateNew || state == http.StateIdle)
+}
+
+// expire retires c after d.
+func (s *conns) expire(c *conn, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.open[c]; there {
+		c.expiry = time.AfterFunc(d, func() { s.retire(c) })
+	}
+}
+
+// retire has c closed, and what is a part of it, as soon as no request is under way on it.
+func (s *conns) retire(c *conn) {
+	c.retired.Store(true)
+	var idle []*conn
+	s.mu.Lock()
+	for e := s.spare.Front(); e != nil; e = e.Next() {
+		if o := e.Value.(*conn); o.whole() == c {
+			idle = append(idle, o)
+		}
+	}
+	s.mu.Unlock()
+	for _, o := range idle {
+		_ = o.Conn.Close() // whoever reads from it ends it
+	}
 }
 
 func (s *conns) closeAll() {
@@ -186,18 +214,54 @@ func shared(c *conn) netip.Addr {
 // the bound new clients wait in the kernel's queue.
 type listener struct {
 	net.Listener
-	proxy *Proxy
-	name  string
+	proxy  *Proxy
+	name   string
+	secure bool // clients speak TLS with us; whoever accepts shakes hands
+
+	closed  chan struct{} // by Close
+	closing sync.Once
+	drained chan struct{} // closed when all that was accepted before stop is counted
+	drain   sync.Once
+}
+
+func (p *Proxy) newListener(l net.Listener, name string, secure bool) *listener {
+	return &listener{Listener: l, proxy: p, name: name, secure: secure, closed: make(chan struct{}), drained: make(chan struct{})}
+}
+
+// Close implements [net.Listener].
+func (l *listener) Close() error {
+	l.closing.Do(func() { close(l.closed) })
+	return l.stop()
+}
+
+// stop accepts no more connections. Accept waits for Close, so that the server goes on with those it has.
+func (l *listener) stop() error {
+	if err := l.Listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil // for the second time
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		nc, err := l.Listener.Accept()
 		if err != nil {
+			select {
+			case <-l.proxy.closing:
+				l.drain.Do(func() { close(l.drained) })
+				<-l.closed
+			default:
+			}
 			return nil, err
 		}
-		c := &conn{Conn: nc, proxy: l.proxy, listener: l.name, guard: newFraming()}
+		c := &conn{Conn: nc, proxy: l.proxy, listener: l.name, watch: new(watch)}
+		if l.secure { // before anybody else knows of it
+			c.secure = tls.Server(&underTLS{nc, c}, l.proxy.outerTLS)
+		} else {
+			c.guard = newFraming()
+		}
 		if l.proxy.conns.admit(c, l.proxy.closing) {
+			c.expectRequest()
 			return c, nil
 		}
 		_ = nc.Close()

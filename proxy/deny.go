@@ -41,7 +41,7 @@ type problem struct {
 func (x *exchange) reject(reason, detail string) {
 	e, fault := &x.event, x.p.reasons[reason].Fault
 	e.Reason, e.Detail, e.Fault = reason, detail, string(fault)
-	allowed := e.Decision == audit.Allow || e.Decision == audit.TunnelAllow || e.Decision == audit.WouldDeny
+	allowed := e.Decision == audit.Allow || e.Decision == audit.TunnelAllow || e.Decision == audit.WouldDeny || e.Decision == audit.Gateway
 	if !allowed || fault != FaultUpstream && reason != string(cancelled) {
 		e.Decision = audit.Refuse
 	}
@@ -68,12 +68,20 @@ func (x *exchange) refuse(reason, detail string) {
 // too: it is all that many clients print.
 func (x *exchange) rejection() *http.Response {
 	info := x.p.reasons[x.event.Reason]
+	phrase := info.Code
+	if x.theirs != nil { // the gateway's
+		info.Status = x.theirs.status
+		phrase = strings.TrimSpace(phrase + " " + x.theirs.reason)
+	}
 	body := x.problem(info)
-	h := http.Header{"Connection": {"close"}}
+	h := http.Header{}
 	x.fillRefusal(h, info)
+	if h.Set("Connection", "close"); x.in.ProtoMajor == 2 && info.Code != reasonCallerExpired {
+		h.Del("Connection") // which over HTTP/2 ends the other streams too
+	}
 	x.event.Status = info.Status
 	return &http.Response{
-		StatusCode: info.Status, Status: fmt.Sprintf("%d attache %s", info.Status, info.Code),
+		StatusCode: info.Status, Status: fmt.Sprintf("%d attache %s", info.Status, phrase),
 		ProtoMajor: 1, ProtoMinor: 1, Header: h, Close: true,
 		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
 	}
@@ -87,7 +95,12 @@ func (x *exchange) fillRefusal(h http.Header, info ReasonInfo) {
 	switch info.Status {
 	case http.StatusProxyAuthRequired:
 		h.Set("Proxy-Authenticate", `Basic realm="attache", charset="UTF-8"`)
-		h.Set("Connection", "close")
+		if x.snap != nil && x.snap.Callers.AcceptsJWT() {
+			h.Add("Proxy-Authenticate", `Bearer realm="attache"`)
+		}
+		if x.in.ProtoMajor == 1 {
+			h.Set("Connection", "close")
+		}
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	case http.StatusServiceUnavailable:
@@ -116,17 +129,6 @@ func (x *exchange) problem(info ReasonInfo) []byte {
 		return nil // cannot be: strings and numbers
 	}
 	return append(b, '\n')
-}
-
-// refusedFraming leaves the event of a request that net/http was not shown.
-func (p *Proxy) refusedFraming(c *conn) {
-	now := p.now()
-	p.record(&audit.Event{
-		Type: audit.Request, Time: now, RequestID: p.ids.next(now), Listener: c.listener,
-		Decision: audit.Refuse, Reason: reasonBadRequest, Fault: string(FaultCaller),
-		Host: c.target.host, Port: c.target.port, Status: http.StatusBadRequest,
-		Detail: "HTTP/1 framing (RFC 9112 §6.3)",
-	})
 }
 
 // capped bounds and cleans what a client sent, for messages.

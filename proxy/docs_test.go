@@ -18,10 +18,13 @@ var update = flag.Bool("update", false, "write ../docs/reasons.md anew")
 // adminReasons are the reasons of the admin listener, which never end a call.
 func adminReasons() []ReasonInfo {
 	return []ReasonInfo{
+		{Code: "admin_busy", Status: 503, Fault: FaultProxy, Meaning: "Too many watch already, or this process is stopping.", Hint: "Close a page that shows the status."},
 		{Code: "admin_cross_origin", Status: 403, Fault: FaultCaller, Meaning: "A web page of another origin sent this.", Hint: "Open the status page itself."},
 		{Code: "admin_host", Status: 421, Fault: FaultCaller, Meaning: "The request's Host is a name: the listener answers to an IP address or localhost only, so that no web page reaches it by DNS.", Hint: "Use the address, or a tunnel to it."},
 		{Code: "admin_read_only", Status: 403, Fault: FaultPolicy, Meaning: "Over TCP the listener only shows.", Hint: "Use the unix socket, or configure `admin_token`."},
 		{Code: "admin_token_wrong", Status: 403, Fault: FaultCaller, Meaning: "The token is not the admin_token.", Hint: "Check the token; it may have been rotated."},
+		{Code: "bad_question", Status: 400, Fault: FaultCaller, Meaning: "The call to explain is not one: the detail says what is wrong with it.", Hint: "`attache explain --live METHOD URL` asks rightly."},
+		{Code: "call_unknown", Status: 404, Fault: FaultCaller, Meaning: "No call of this id is remembered.", Hint: "Older calls are in the audit log."},
 		{Code: "config_rejected", Status: 422, Fault: FaultPolicy, Meaning: "The new configuration is faulty; the former one serves on.", Hint: "`attache check` shows every fault with its line."},
 		{Code: "internal", Status: 500, Fault: FaultProxy, Meaning: "A fault of Attaché's own.", Hint: "Please report it."},
 		{Code: "method_unsupported", Status: 405, Fault: FaultCaller, Meaning: "This path takes another method.", Hint: "`Allow` names it."},
@@ -175,4 +178,13 @@ func literal(e ast.Expr) string {
 		return s
 	}
 	return ""
+}
+
+// TestRefusalsSayWhatToDo: every reason that a client can read says what to do about it (promise 15).
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	for _, r := range Reasons() {
+		if r.Status != 0 && r.Hint == "" {
+			t.Errorf("%s: no hint", r.Code)
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"io"
 	"net/http"
-	"net/http/httputil"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,44 +27,53 @@ type exchange struct {
 	snap  *Snapshot // in force when the exchange began; nil before any was
 	conn  *conn
 	in    *http.Request
-	out   *writer // nil for a CONNECT
+	out   *writer // to; nil for a CONNECT
+	to    writer
 	start time.Time
+
+	answered time.Time // when the answer's first byte came; zero before
 
 	target   target
 	decision policy.Decision
 	rule     *Rule // of a matched rule, else nil
 	spec     *policy.Spec
 	info     dial.Info
-	reverse  httputil.ReverseProxy
+	interim  interim
 	scrub    scrubber
 	body     requestBody
 	replay   replay
-	query    string        // of the outgoing request
-	failure  *refusal      // found while the outgoing request was made or its body read
-	client   io.ReadCloser // the request's body as net/http gave it
-	cut      bool          // the connection, or the stream, is to be broken off
+	query    string         // of the outgoing request
+	gateway  *Gateway       // that a CONNECT is left to; nil: decided here
+	theirs   *gatewayAnswer // its refusal
+	failure  *refusal       // found while the outgoing request was made or its body read
+	client   io.ReadCloser  // the request's body as net/http gave it
+	cut      bool           // the connection, or the stream, is to be broken off
 
 	event    audit.Event
 	admitted audit.Decision         // as the request went on its way
 	cutFor   atomic.Pointer[string] // reason for which a tunnel or upgraded connection was closed
+	ctx      context.Context        // of the request, once it is on its way
 	cancel   context.CancelCauseFunc
 	release  func() // of an upgraded connection
 
-	mu      sync.Mutex // held by a tick and by the end
-	ended   bool
-	ticker  *time.Timer
-	watched *watched
-	begun   time.Time // when watching began
-	told    bool      // the opened event is out
-	moved   int64     // bytes, at the last tick that saw any move
-	movedAt time.Time // when that was
+	mu       sync.Mutex // held by a tick and by the end
+	ended    bool
+	looked   bool      // after, by the watch of its connection
+	looksOut bool      // the connection's lookout is at work for it
+	begun    time.Time // when watching began
+	told     bool      // the opened event is out
+	moved    int64     // bytes, at the last tick that saw any move
+	movedAt  time.Time // when that was
 }
 
 func (p *Proxy) newExchange(w http.ResponseWriter, r *http.Request, c *conn) *exchange {
 	x := &exchange{p: p, snap: p.live.Load(), conn: c, in: r, start: p.now()}
 	x.decision.Rule, x.decision.Nearest = -1, -1
+	c.answering.Store(true)
 	if w != nil {
-		x.out, x.client = &writer{ResponseWriter: w, x: x}, r.Body
+		c.requestCame()
+		x.to.ResponseWriter, x.to.x = w, x
+		x.out, x.client = &x.to, r.Body
 		if r.ProtoMajor == 1 {
 			_ = http.NewResponseController(w).EnableFullDuplex()
 		}
@@ -160,10 +168,13 @@ func (x *exchange) decided(d policy.Decision) {
 // first that the peer has proven to be.
 func (x *exchange) noteCaller(name string) {
 	p := x.conn.peer
-	if p == nil || len(p.Callers) == 0 {
+	if p == nil {
 		return
 	}
-	c := &p.Callers[0]
+	c := &p.Stranger
+	if len(p.Callers) > 0 {
+		c = &p.Callers[0]
+	}
 	for i := range p.Callers {
 		if p.Callers[i].Name == name {
 			c = &p.Callers[i]
@@ -224,7 +235,7 @@ func (x *exchange) end() {
 	}
 	e := &x.event
 	e.Time = x.p.now()
-	e.Phases = audit.Phases{DNS: x.info.DNS, Connect: x.info.Connect, TLS: x.info.TLS, FirstByte: e.Phases.FirstByte, Total: e.Time.Sub(x.start)}
+	e.Phases = audit.Phases{DNS: x.info.DNS, Connect: x.info.Connect, TLS: x.info.TLS, FirstByte: e.Phases.FirstByte, Added: e.Phases.Added, Total: e.Time.Sub(x.start)}
 	if x.out != nil {
 		e.Status, e.BytesOut = x.out.status, x.out.bytes.Load()
 		e.BytesIn = x.body.bytes.Load()

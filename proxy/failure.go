@@ -34,6 +34,9 @@ func (x *exchange) classify(err error) *refusal {
 				x.event.Credentials[i].Outcome = "unsent"
 			}
 		}
+		if d.Reason == dial.NoIdentity {
+			return &refusal{string(d.Reason), errText(d.Err)}
+		}
 		return &refusal{string(d.Reason), ""}
 	}
 	return &refusal{string(dial.BadResponse), ""} // ReverseProxy's own: a switch of protocols nobody asked for
@@ -43,7 +46,7 @@ func (x *exchange) classify(err error) *refusal {
 func neverSent(r dial.Reason) bool {
 	switch r {
 	case dial.AddressForbidden, dial.Loop, dial.DNSFailed, dial.ConnectFailed, dial.ConnectTimeout,
-		dial.TLSUnverified, dial.TLSFailed, dial.ViaRefused, dial.Busy, dial.PlaintextRefused:
+		dial.TLSUnverified, dial.TLSFailed, dial.ViaRefused, dial.Busy, dial.PlaintextRefused, dial.NoIdentity:
 		return true
 	}
 	return false

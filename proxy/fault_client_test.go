@@ -52,7 +52,10 @@ func (s *stage) clientGone(what string, ended chan error) {
 	if e.Fault != string(FaultCaller) || e.Reason != "client_cancelled" && e.Reason != reasonBodyAborted && e.Reason != reasonBadRequest {
 		s.Errorf("%s: event %+v", what, e)
 	}
-	limit := time.NewTimer(2 * time.Second)
+	if e.ResolvedIP == "" {
+		return // it was not asked
+	}
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case err := <-ended:
@@ -60,9 +63,7 @@ func (s *stage) clientGone(what string, ended chan error) {
 			s.Errorf("%s: the upstream got a whole body", what)
 		}
 	case <-limit.C:
-		if e.ResolvedIP != "" { // it was asked
-			s.Errorf("%s: the upstream still waits", what)
-		}
+		s.Errorf("%s: the upstream still waits", what)
 	}
 }
 

@@ -31,7 +31,8 @@ func (x *exchange) closeBody() {
 	if x.client == nil || x.client == http.NoBody {
 		return
 	}
-	if !x.body.ended.Load() {
+	// HTTP/2 gives a body to requests that have none: of no length, it is at its end.
+	if !x.body.ended.Load() && x.in.ContentLength != 0 {
 		rc := http.NewResponseController(x.out.ResponseWriter)
 		if x.out.begun.Load() {
 			_ = rc.Flush()
@@ -104,7 +105,11 @@ func (x *exchange) upgradeEnded() {
 
 // brokenOff is why the request's context has ended, nil if it has not.
 func (x *exchange) brokenOff() *refusal {
-	switch cause := context.Cause(x.in.Context()); {
+	ctx := x.ctx
+	if ctx == nil {
+		ctx = x.in.Context()
+	}
+	switch cause := context.Cause(ctx); {
 	case cause == nil:
 		return nil
 	case errors.Is(cause, errTotal):

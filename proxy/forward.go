@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -35,12 +34,12 @@ func (x *exchange) forward(t target) {
 		x.event.Decision = audit.WouldDeny
 	}
 	x.admitted = x.event.Decision
-	x.watch()
-	x.reverse = httputil.ReverseProxy{
-		Rewrite: x.rewrite, Transport: x, ModifyResponse: x.modifyResponse, ErrorHandler: x.failed,
-		BufferPool: x.p.buffers, ErrorLog: x.p.inner.ErrorLog,
+	x.beWatched()
+	if x.upgrades() {
+		x.upgrade()
+	} else {
+		x.send()
 	}
-	x.reverse.ServeHTTP(x.out, x.in)
 	if x.release != nil {
 		x.upgradeEnded()
 		return
@@ -49,14 +48,6 @@ func (x *exchange) forward(t target) {
 		panic(http.ErrAbortHandler) // the upstream has ended its answer because it was cancelled
 	}
 }
-
-// Answers of unknown length ReverseProxy flushes at once. Those of known length
-// are flushed when whole, or when their bytes have waited for more this long. A
-// small one comes whole, or as good as: it is not worth a timer.
-const (
-	flushAfter = 5 * time.Millisecond
-	flushSmall = 2 << 10 // bytes
-)
 
 // admit refuses what is refused whatever the rules say.
 func (x *exchange) admit() bool {
@@ -107,7 +98,11 @@ func (x *exchange) decide() bool {
 		x.refuse(reasonAuthRequired, "")
 		return false
 	}
-	x.refuse(string(d.Reason), "")
+	detail := ""
+	if d.Reason == policy.NoRule && x.snap.Gateway != nil && !x.snap.Policy.Named(x.target.host, x.target.port) {
+		detail = "only calls that come as a CONNECT are passed on to the gateway"
+	}
+	x.refuse(string(d.Reason), detail)
 	return false
 }
 
@@ -144,15 +139,19 @@ func (x *exchange) limitBody(l Limits) bool {
 	}
 	x.body.limit = l.RequestBody
 	x.body.ReadCloser = x.in.Body
-	x.in = x.in.WithContext(x.context(l))
-	x.in.Body = &x.body
+	x.ctx = x.context(l)
 	return true
 }
 
 // context is the request's, ended by limits, told of what dialling learns.
 func (x *exchange) context(l Limits) context.Context {
-	ctx := dial.WithInfo(x.in.Context(), &x.info)
-	ctx, x.cancel = context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(x.in.Context())
+	x.cancel = cancel
+	if x.upgrades() {
+		ctx = dial.WithInfo(ctx, &x.info, nil) // ReverseProxy passes 1xx on by itself
+	} else {
+		ctx = dial.WithInfo(ctx, &x.info, x.got1xx)
+	}
 	if l.Total > 0 {
 		t := time.AfterFunc(l.Total, x.total)
 		context.AfterFunc(ctx, func() { t.Stop() })
@@ -165,25 +164,27 @@ var (
 	errIdle  = errors.New("limits.stream_idle") //
 )
 
-// rewrite makes the outgoing request. ReverseProxy has removed hop-by-hop
-// headers by now, so nothing that the client lists in Connection can remove
-// what is attached here. It cannot fail: what goes wrong is kept for RoundTrip.
-func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	out := pr.Out
-	out.URL.Scheme, out.URL.Host = x.target.scheme, x.target.authority()
-	out.Host = x.target.hostHeader()
+// compose makes of out, a copy of in without the headers of one hop, what is
+// sent: nothing that the client lists in Connection can remove what is attached
+// here. What goes wrong is kept for RoundTrip.
+func (x *exchange) compose(in, out *http.Request) {
+	out.URL.Scheme = x.target.scheme
+	if c := x.conn; c.authority != "" && c.target == x.target {
+		out.URL.Host, out.Host = c.authority, c.host
+	} else {
+		out.URL.Host, out.Host = x.target.authority(), x.target.hostHeader()
+	}
 	if x.rule != nil && x.rule.Plaintext {
 		out.URL.Scheme = "http"
 	}
-	out.URL.RawQuery = x.query // ReverseProxy sorts, re-encodes and drops
-	out.URL.ForceQuery = pr.In.URL.ForceQuery
+	out.URL.RawQuery = x.query
+	out.URL.ForceQuery = in.URL.ForceQuery
 	out.URL.User = nil
 	out.RequestURI = ""
 	out.GetBody = nil // nothing is ever sent twice, but after a 401: see retry.go
 	x.scrub.askPlain(out)
-	x.rewriteUpgrade(out)
 	x.strip(out)
-	x.body.trailers(pr.In, out, x.rule)
+	x.body.trailers(in, out, x.rule)
 	x.keepForRetry(out)
 	x.failure = x.inject(out)
 }
@@ -202,35 +203,6 @@ func (t target) hostHeader() string {
 		return "[" + t.host + "]"
 	}
 	return t.host
-}
-
-// rewriteUpgrade lets only websocket, and what the rule names, out of HTTP:
-// any other upgrade would carry requests that nobody decides on. h2c never.
-func (x *exchange) rewriteUpgrade(out *http.Request) {
-	up := out.Header.Get("Upgrade")
-	if up == "" && out.Header.Get("Connection") == "" {
-		return
-	}
-	if x.upgradeAllowed(up) && x.in.ProtoMajor == 1 && len(out.Header["Upgrade"]) == 1 {
-		return
-	}
-	out.Header.Del("Upgrade")
-	out.Header.Del("Connection")
-}
-
-func (x *exchange) upgradeAllowed(token string) bool {
-	if strings.EqualFold(token, "websocket") {
-		return true
-	}
-	if strings.EqualFold(token, "h2c") || x.rule == nil {
-		return false
-	}
-	for _, u := range x.rule.Upgrades {
-		if strings.EqualFold(u, token) {
-			return true
-		}
-	}
-	return false
 }
 
 // inject presents the rule's credentials on out.
@@ -293,7 +265,7 @@ func (x *exchange) requestFault(err error) *refusal {
 	return nil
 }
 
-// RoundTrip implements [http.RoundTripper] for the ReverseProxy.
+// RoundTrip implements [http.RoundTripper], for ReverseProxy too.
 func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	if x.failure != nil {
 		return nil, x.failure
@@ -303,6 +275,8 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 		up = x.rule.Upstream
 	}
 	x.event.Attempts = 1
+	sent := x.p.now()
+	x.event.Phases.Added = sent.Sub(x.start)
 	res, err := up.RoundTrip(out)
 	if err == nil && res.StatusCode == http.StatusUnauthorized {
 		if next := x.again(out); next != nil {
@@ -311,8 +285,14 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 			res, err = up.RoundTrip(next)
 		}
 	}
-	x.event.Phases.FirstByte = x.p.now().Sub(x.start)
+	x.answered = x.p.now()
+	x.event.Phases.FirstByte = x.answered.Sub(sent)
 	x.event.Reused, x.event.ResolvedIP = x.info.Reused, x.info.IP()
+	if f := x.body.brokenOff(); f != nil && err == nil {
+		// The upstream answered what it had of the body before the connection was gone.
+		_ = res.Body.Close()
+		return nil, f
+	}
 	return res, err
 }
 
@@ -328,14 +308,12 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		return &refusal{string(dial.BadResponse), "no status code"}
 	}
 	stripAnswer(res.Header)
+	stripTrailer(res.Trailer) // the names that are announced
 	if res.StatusCode >= 400 {
 		res.Header.Add("Proxy-Status", "attache; received-status="+res.Status[:3])
 	}
 	if err := x.scrubResponse(res); err != nil {
 		return err
-	}
-	if res.ContentLength < 0 || res.ContentLength > flushSmall {
-		x.reverse.FlushInterval = flushAfter
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.upgraded(res)
@@ -363,6 +341,16 @@ func stripAnswer(h http.Header) {
 		if h["Proxy-Status"] = claims; len(claims) == 0 {
 			delete(h, "Proxy-Status")
 		}
+	}
+}
+
+// stripTrailer removes from an answer's trailers what its header may not have either, of one hop or of ours, and the length
+// that is another's to say (RFC 9110 §6.5.1).
+func stripTrailer(h http.Header) {
+	if len(h) > 0 {
+		stripAnswer(h)
+		removeHopByHop(h)
+		delete(h, "Content-Length")
 	}
 }
 

@@ -24,6 +24,7 @@ type framing struct {
 	first  bool   // no line of this head has ended yet
 	seen   framingHeaders
 	remain uint64 // bytes of body or chunk to come
+	bare   bool   // what was read last is the end of a request without a body
 	failed bool
 }
 
@@ -83,10 +84,16 @@ func (f *framing) read(src io.Reader, b []byte, c *conn) (int, error) {
 	return 0, bad
 }
 
+// betweenRequests reports whether the last request, one without a body, was read whole and nothing since. net/http
+// then reads in one of two ways: the next request into its buffer, or a single byte, to learn whether the
+// client is still there.
+func (f *framing) betweenRequests() bool { return f != nil && f.bare }
+
 // check looks at b, the next bytes of the stream, and returns how many of them
 // may be passed on. An error is final.
 func (f *framing) check(b []byte) (int, error) {
 	for i := 0; i < len(b); {
+		f.bare = false
 		switch f.state {
 		case framingRaw:
 			return len(b), nil
@@ -248,6 +255,7 @@ func (f *framing) endOfHead() error {
 		f.state = framingBody
 	default:
 		f.startHead()
+		f.bare = true
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/elazarl/goproxy"
 
-	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -31,14 +30,27 @@ func (p *Proxy) newFront() *goproxy.ProxyHttpServer {
 // serveOuter serves what comes in by a proxy listener.
 func (p *Proxy) serveOuter(w http.ResponseWriter, r *http.Request) {
 	c := connOf(r.Context())
-	if r.Method == http.MethodConnect {
+	if c.retired.Load() {
+		w.Header().Set("Connection", "close") // over HTTP/2 it becomes GOAWAY
+	}
+	switch {
+	case r.Method == http.MethodConnect && r.ProtoMajor == 2:
+		p.serveStream(w, r, c)
+		return
+	case r.Method == http.MethodConnect:
 		defer p.recoverConnect(c)
 		p.front.ServeHTTP(&frontWriter{w, c}, r)
 		return
+	case r.ProtoMajor == 2:
+		c.requestCame()
+		c = c.part(c.Conn)
 	}
 	x := p.newExchange(w, r, c)
 	defer x.finish()
 	switch {
+	case r.ProtoMajor == 2:
+		p.serveWhole2(x)
+		return
 	case r.URL.Scheme == "" && r.URL.Host == "":
 		x.refuse(reasonNotProxyRequest, "")
 		return
@@ -46,7 +58,12 @@ func (p *Proxy) serveOuter(w http.ResponseWriter, r *http.Request) {
 		x.refuse(reasonBadRequest, "only http:// URLs are sent whole; use CONNECT for "+capped(r.URL.Scheme)+"://")
 		return
 	}
-	host, port, err := policy.SplitAuthority(r.URL.Host, 80)
+	x.forwardClear(r.URL.Host)
+}
+
+// forwardClear forwards a request that was sent whole for an http:// URL.
+func (x *exchange) forwardClear(authority string) {
+	host, port, err := policy.SplitAuthority(authority, 80)
 	if err != nil {
 		x.refuse(reasonBadRequest, "the URL's host: "+err.Error())
 		return
@@ -60,51 +77,71 @@ func (p *Proxy) serveOuter(w http.ResponseWriter, r *http.Request) {
 // connect decides on a CONNECT. It never returns nil, which goproxy would take
 // for a blind tunnel.
 func (p *Proxy) connect(_ string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) {
-	r := ctx.Req
-	x := p.newExchange(nil, r, connOf(r.Context()))
+	x := p.newExchange(nil, ctx.Req, connOf(ctx.Req.Context()))
 	x.conn.opening = x
-	reject := func(reason, detail string) (*goproxy.ConnectAction, string) {
-		x.reject(reason, detail)
+	then, no := x.openTunnel()
+	if no != nil {
+		x.conn.requestCame()
+		x.reject(no.reason, no.detail)
 		ctx.Resp = x.rejection()
 		x.conn.linger.Store(true)
 		x.end()
 		return &goproxy.ConnectAction{Action: goproxy.ConnectReject}, ""
 	}
+	return p.hijack(then), ""
+}
+
+// openTunnel decides on a CONNECT: what is to be done with its connection, or
+// why it is refused.
+func (x *exchange) openTunnel() (then func(), no *refusal) {
+	r := x.in
 	if x.snap == nil {
-		return reject(reasonNotReady, "")
+		return nil, &refusal{reasonNotReady, ""}
 	}
-	if r.ContentLength != 0 || len(r.TransferEncoding) != 0 {
-		return reject(reasonBadRequest, "a CONNECT has no body")
+	if announcesBody(r) {
+		return nil, &refusal{reasonBadRequest, "a CONNECT has no body"}
 	}
 	host, port, err := policy.SplitAuthority(r.RequestURI, 0)
 	if err != nil {
-		return reject(reasonBadRequest, "the authority of the CONNECT: "+err.Error())
+		return nil, &refusal{reasonBadRequest, "the authority of the CONNECT: " + err.Error()}
 	}
 	x.setTarget(target{"https", host, port})
 	if reason := x.identify(); reason != "" {
-		return reject(reason, "")
+		return nil, &refusal{reason, ""}
 	}
-	if p.auditFull() {
-		return reject(reasonAuditFull, "")
+	if x.p.auditFull() {
+		return nil, &refusal{reasonAuditFull, ""}
 	}
 	if _, err := netip.ParseAddr(host); err == nil && x.snap.IPConnectSNI {
-		return p.hijack(x.connectBySNI), ""
+		return x.connectBySNI, nil
 	}
 	d := x.decideConnect()
 	if x.wantsToken(d.Decision) {
-		return reject(reasonAuthRequired, "")
+		return nil, &refusal{reasonAuthRequired, ""}
 	}
 	switch d.Verdict {
 	case policy.ConnectIntercept:
-		return p.hijack(x.intercept), ""
+		return x.intercept, nil
 	case policy.ConnectTunnel:
-		return p.hijack(x.tunnel), ""
+		return x.tunnel, nil
 	}
 	if x.observed() {
-		return p.hijack(x.tunnel), ""
+		return x.tunnel, nil
+	}
+	if x.snap.leaves(x.target) {
+		return x.tunnel, x.leave()
 	}
 	x.decided(d.Decision)
-	return reject(string(d.Reason), "")
+	return nil, &refusal{string(d.Reason), ""}
+}
+
+// announcesBody reports a CONNECT that announces a body. Over HTTP/2 what follows is the
+// tunnel (RFC 9113 §8.5), unless a length says that it is not.
+func announcesBody(r *http.Request) bool {
+	if r.ProtoMajor == 2 {
+		return r.Header.Get("Content-Length") != ""
+	}
+	return r.ContentLength != 0 || len(r.TransferEncoding) != 0
 }
 
 // recoverConnect ends a CONNECT that panicked: net/http leaves a connection
@@ -148,38 +185,4 @@ func (w *frontWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func buffered(r *bufio.Reader) []byte {
 	b, _ := r.Peek(r.Buffered())
 	return append([]byte(nil), b...)
-}
-
-// identify recognises the client by its connection and its
-// Proxy-Authorization. It returns the reason of a refusal, empty for none.
-func (x *exchange) identify() string {
-	c, a := x.conn, x.snap.Callers
-	if a == nil {
-		return ""
-	}
-	if c.observedBy != a {
-		c.observed = a.Observe(identity.Conn{Local: c.LocalAddr(), Remote: c.RemoteAddr(), Net: c.Conn})
-		c.observedBy = a
-	}
-	shown := x.in.Header["Proxy-Authorization"]
-	peer, err := a.Authenticate(c.observed, x.in.Header.Get("Proxy-Authorization"), tokens{x.snap.Secrets})
-	if err != nil || len(shown) > 1 {
-		return reasonAuthInvalid
-	}
-	c.peer = peer
-	c.checked.Store(x.snap)
-	if x.snap.CallersOnly && len(peer.Names()) == 0 {
-		return reasonAuthRequired
-	}
-	return ""
-}
-
-// wantsToken reports whether a 407 can turn d into another decision: no rule
-// is for this caller, a token would do, and none was shown. Many clients send their
-// proxy credentials only when asked.
-func (x *exchange) wantsToken(d policy.Decision) bool {
-	if d.Differs != policy.Caller || x.snap.Callers == nil || x.in.Header.Get("Proxy-Authorization") != "" || d.Nearest < 0 {
-		return false
-	}
-	return x.snap.Callers.AcceptsTokens(x.snap.Policy.Rules()[d.Nearest].Callers)
 }

@@ -29,6 +29,14 @@ import (
 
 const canary = `canary/+=%&<"\7Qm2xV9t`
 
+const (
+	// patience is how long a test waits for what must come: only what fails waits for its end.
+	patience = 15 * time.Second
+	// soon is how long what must not wait may take on a machine that does other things. Any default limit that
+	// could end the wait instead is longer.
+	soon = 5 * time.Second
+)
+
 // stage is a proxy with a real listener, a real CA, and real upstreams on loopback.
 type stage struct {
 	*testing.T
@@ -63,7 +71,7 @@ func (s *events) Record(e *audit.Event) {
 // wait returns the first event that ok accepts.
 func (s *events) wait(t testing.TB, ok func(audit.Event) bool) audit.Event {
 	t.Helper()
-	limit := time.After(5 * time.Second)
+	limit := time.After(patience)
 	for {
 		s.mu.Lock()
 		for _, e := range s.all {
@@ -114,6 +122,9 @@ func newStageTB(t testing.TB, o Options, rules ...rule) *stage {
 		o.Sinks = s.events
 	}
 	o.Log = slog.New(slog.DiscardHandler)
+	if o.freshTime == 0 {
+		o.freshTime = 20 * time.Millisecond // tests' clients leave connections open
+	}
 	s.live.Publish(snap)
 	s.proxy = New(s.live, o)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -129,6 +140,9 @@ func newStageTB(t testing.TB, o Options, rules ...rule) *stage {
 		_ = s.proxy.Shutdown(ctx)
 		s.pool.Close()
 		<-done
+		if n := s.proxy.fresh.n; n != 0 {
+			s.Errorf("%d connections are still fresh", n)
+		}
 	})
 	return s
 }
@@ -203,7 +217,7 @@ func (s *stage) client(h2 bool, user *url.Userinfo) *http.Client {
 	if s.T != nil {
 		s.Cleanup(tr.CloseIdleConnections)
 	}
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: tr, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // dial opens a raw connection to the proxy.
@@ -214,7 +228,7 @@ func (s *stage) dial() net.Conn {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 

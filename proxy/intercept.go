@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -60,9 +59,10 @@ func (e *leafError) Unwrap() error { return e.err }
 
 // established answers the CONNECT. A client that does not read it is gone.
 func (x *exchange) established() bool {
+	x.conn.expectRequest()
 	_ = x.conn.SetDeadline(time.Now().Add(x.p.opts.Server.Handshake))
 	x.p.conns.idle(x.conn, true) // until it has shaken hands
-	if _, err := io.WriteString(x.conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+	if err := x.conn.establish(); err != nil {
 		x.close(string(cancelled), "")
 		return false
 	}
@@ -81,7 +81,7 @@ func (x *exchange) intercept() {
 
 func (x *exchange) interceptEstablished() {
 	c := x.conn
-	c.target = x.target
+	c.target, c.authority, c.host = x.target, x.target.authority(), x.target.hostHeader()
 	tc := tls.Server(c, x.p.tls)
 	if err := tc.HandshakeContext(x.in.Context()); err != nil {
 		x.close(handshakeReason(err), "")
@@ -94,7 +94,7 @@ func (x *exchange) interceptEstablished() {
 		x.p.handoff.give(tc)
 		return
 	}
-	x.p.handoff.give(&innerConn{Conn: tc, outer: c, guard: newFraming()})
+	x.p.handoff.give(newInnerConn(tc, c))
 }
 
 func handshakeReason(err error) string {
@@ -133,6 +133,12 @@ func (x *exchange) connectBySNI() {
 	case d.Verdict == policy.ConnectIntercept:
 		x.interceptEstablished()
 	case d.Verdict == policy.ConnectTunnel || x.observed():
+		x.tunnelEstablished()
+	case x.snap.leaves(x.target):
+		if no := x.leave(); no != nil {
+			x.close(no.reason, no.detail)
+			return
+		}
 		x.tunnelEstablished()
 	default:
 		x.decided(d.Decision)
@@ -179,19 +185,21 @@ type peeking struct {
 func (p *peeking) Read(b []byte) (int, error)  { return p.r.Read(b) }
 func (p *peeking) Write(b []byte) (int, error) { return len(b), nil }
 
-// innerContext tells requests inside a tunnel which connection they are on.
-func innerContext(ctx context.Context, nc net.Conn) context.Context {
-	switch nc := nc.(type) {
-	case *tls.Conn:
-		return context.WithValue(ctx, connKey{}, nc.NetConn().(*conn))
-	case *innerConn:
-		return context.WithValue(ctx, connKey{}, nc.outer)
-	}
-	return ctx
+// withConn tells requests which connection they are on.
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, owner(nc))
 }
 
 // serveInner serves a request that came through an intercepted tunnel.
 func (p *Proxy) serveInner(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 2 {
+		p.workers.do(w, r)
+		return
+	}
+	p.serveIntercepted(w, r)
+}
+
+func (p *Proxy) serveIntercepted(w http.ResponseWriter, r *http.Request) {
 	c := connOf(r.Context())
 	x := p.newExchange(w, r, c)
 	defer x.finish()
@@ -199,6 +207,7 @@ func (p *Proxy) serveInner(w http.ResponseWriter, r *http.Request) {
 	if !x.checkAuthority() || !x.stillWho() {
 		return
 	}
+	x.windDown()
 	x.forward(c.target)
 }
 
@@ -242,35 +251,4 @@ func defaultPort(scheme string) uint16 {
 		return 80
 	}
 	return 443
-}
-
-// stillWho rechecks the proof by which the caller opened the connection.
-func (x *exchange) stillWho() bool {
-	c := x.conn
-	if x.snap != nil && x.snap.CallersOnly && len(c.peer.Names()) == 0 {
-		x.refuse(reasonCallerExpired, "") // opened before callers were asked for
-		return false
-	}
-	if x.snap == nil || x.snap.Callers == nil || c.peer == nil {
-		return true
-	}
-	if c.checked.Load() == x.snap && !expires(c.peer) {
-		return true
-	}
-	if !x.snap.Callers.Recheck(c.peer, x.p.now(), tokens{x.snap.Secrets}) {
-		x.refuse(reasonCallerExpired, "")
-		return false
-	}
-	c.checked.Store(x.snap)
-	return true
-}
-
-// expires reports whether any of the peer's proofs ends by itself.
-func expires(p *identity.Peer) bool {
-	for i := range p.Callers {
-		if !p.Callers[i].Expires.IsZero() {
-			return true
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/inject/secret"
 )
 
@@ -30,6 +31,17 @@ func (l *Live) Publish(s *Snapshot) {
 // SetSecrets puts the Snapshot in force again with other secrets. Before the
 // first Publish it does nothing.
 func (l *Live) SetSecrets(set *secret.Set) {
+	l.with(func(s *Snapshot) { s.Secrets = set })
+}
+
+// SetIdentity puts the Snapshot in force again with another identity, so that
+// what was admitted by the one before is looked at again. Before the first Publish it does nothing.
+func (l *Live) SetIdentity(state *identity.State) {
+	l.with(func(s *Snapshot) { s.Identity = state })
+}
+
+// with puts a changed copy of the Snapshot in force.
+func (l *Live) with(change func(*Snapshot)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.p.Load()
@@ -37,7 +49,7 @@ func (l *Live) SetSecrets(set *secret.Set) {
 		return
 	}
 	s := *old
-	s.Secrets = set
+	change(&s)
 	l.store(&s)
 }
 

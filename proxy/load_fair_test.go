@@ -39,7 +39,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 	start := time.Now()
 	s.unharmed()
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > soon {
 		t.Errorf("another client waited %v", d)
 	}
 	s.proxy.conns.mu.Lock()
@@ -85,7 +85,7 @@ func TestConnectionsInUseStay(t *testing.T) {
 	}
 	close(finish)
 	wg.Wait() // their connections are idle now
-	_ = late.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = late.SetReadDeadline(time.Now().Add(patience))
 	if res, err := http.ReadResponse(bufio.NewReader(late), nil); err != nil || res.StatusCode != http.StatusBadRequest {
 		t.Errorf("the one that waited: %v, %v", res, err)
 	}

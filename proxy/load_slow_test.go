@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,11 +20,11 @@ import (
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
-// ends fails the test unless the other side ends the connection within a second or
-// two; whatever it sends before is its answer.
+// ends fails the test unless the other side ends the connection soon; whatever it
+// sends before is its answer.
 func ends(t *testing.T, c net.Conn, what string) string {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(soon))
 	b, err := io.ReadAll(c)
 	if n, ok := err.(net.Error); ok && n.Timeout() {
 		t.Errorf("%s: the connection stays open", what)
@@ -51,7 +52,7 @@ func drip(ctx context.Context, c net.Conn, text string, pause time.Duration) {
 // front and inside a tunnel; it does not begin anew with each byte.
 func TestSlowloris(t *testing.T) {
 	to, served := counting(t)
-	s := newStage(t, Options{Server: ServerLimits{HeaderRead: 150 * time.Millisecond, Idle: 200 * time.Millisecond}}, api(to))
+	s := newStage(t, Options{Server: ServerLimits{HeaderRead: time.Second, Idle: time.Second}}, api(to))
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -60,18 +61,14 @@ func TestSlowloris(t *testing.T) {
 	front := s.dial()
 	half := s.rawH2() // its header block is not ended: no stream, so the idle limit
 	_ = half.WriteHeaders(headersFrame(1, half.fields()))
-	start := time.Now()
 	for _, c := range []net.Conn{front, inside} {
-		wg.Go(func() {
-			drip(ctx, c, "GET /slow HTTP/1.1\r\nHost: api.test\r\nX-Slow: 0123456789\r\n", 20*time.Millisecond)
+		wg.Go(func() { // for longer than ends waits
+			drip(ctx, c, "GET /slow HTTP/1.1\r\nHost: api.test\r\nX-Slow: "+strings.Repeat("0", 2000), 20*time.Millisecond)
 		})
 	}
 	s.unharmed()
 	ends(t, front, "front")
 	ends(t, inside, "inside")
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("closed after %v, of a limit of 150 ms", d)
-	}
 	ends(t, half, "HTTP/2")
 	if n := served.Load(); n != 2 { // of unharmed
 		t.Errorf("the upstream got %d requests", n)
@@ -83,26 +80,29 @@ func TestSlowloris(t *testing.T) {
 // once or in the middle, intercepted or passed on.
 func TestSlowTLSHandshake(t *testing.T) {
 	to, _ := counting(t)
-	s := newStage(t, Options{Server: ServerLimits{Handshake: 150 * time.Millisecond}},
+	s := newStage(t, Options{Server: ServerLimits{Handshake: time.Second}},
 		rule{spec: policy.Spec{ID: "pass", Hosts: []string{"other.test"}, Action: policy.Tunnel}, to: to}, api(to))
-	for _, host := range []string{"api.test", "other.test"} {
+	var stalled []net.Conn
+	hosts := []string{"api.test", "other.test"}
+	for _, host := range hosts {
 		for _, hello := range []string{"", "\x16\x03\x01\x01\x00\x01\x00"} {
 			c := s.dial()
-			start := time.Now()
+			stalled = append(stalled, c)
 			fmt.Fprintf(c, "CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n%s", host, host, hello)
 			res, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil || res.StatusCode != http.StatusOK {
 				t.Fatalf("%s: %v, %v", host, res, err)
 			}
-			s.unharmed()
-			ends(t, c, host)
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("%s: closed after %v, of a limit of 150 ms", host, d)
-			}
-			e := s.events.wait(t, func(e audit.Event) bool { return e.Host == host && e.Method == http.MethodConnect && e.Reason != "" })
-			if e.Reason != reasonHandshake || e.Fault != string(FaultCaller) {
-				t.Errorf("%s: event %+v", host, e)
-			}
+		}
+	}
+	s.unharmed()
+	for i, c := range stalled {
+		ends(t, c, hosts[i/2])
+	}
+	for _, host := range hosts {
+		e := s.events.wait(t, func(e audit.Event) bool { return e.Host == host && e.Method == http.MethodConnect && e.Reason != "" })
+		if e.Reason != reasonHandshake || e.Fault != string(FaultCaller) {
+			t.Errorf("%s: event %+v", host, e)
 		}
 	}
 	s.settled()
@@ -112,10 +112,10 @@ func TestSlowTLSHandshake(t *testing.T) {
 // limits: between requests, and within a tunnel that is passed on.
 func TestIdleTunnels(t *testing.T) {
 	to, _ := counting(t)
-	s := newStage(t, Options{Server: ServerLimits{Idle: 150 * time.Millisecond}},
+	s := newStage(t, Options{Server: ServerLimits{Idle: time.Second}},
 		rule{
 			spec: policy.Spec{ID: "pass", Hosts: []string{"other.test"}, Action: policy.Tunnel}, to: to,
-			change: func(r *Rule) { r.Limits.StreamIdle = 150 * time.Millisecond },
+			change: func(r *Rule) { r.Limits.StreamIdle = time.Second },
 		}, api(to))
 	kept := s.open("api.test:443", "api.test")
 	_, _ = io.WriteString(kept, "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n")
@@ -155,11 +155,11 @@ func TestThousandHosts(t *testing.T) {
 	}
 	one(0)
 	flat(t, func() {
-		for i := range 100 {
+		for i := range 50 { // both ends of the connections to the upstream, which stay, are in this process
 			one(i)
 		}
 		// The rest only sign and shake hands: what an attacker would do.
-		for i := range 900 {
+		for i := range 950 {
 			if _, err := s.ca.Leaf(fmt.Sprintf("l%d.api.test", i)); err != nil {
 				t.Fatal(err)
 			}

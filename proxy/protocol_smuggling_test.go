@@ -325,7 +325,7 @@ func TestOddRequestsPass(t *testing.T) {
 func (s *stage) statuses(tc *tls.Conn, text string) []int {
 	s.Helper()
 	_, _ = io.WriteString(tc, strings.ReplaceAll(text, "Host: a\r\n", "Host: api.test\r\n"))
-	_ = tc.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = tc.SetReadDeadline(time.Now().Add(patience))
 	var all []int
 	for r := bufio.NewReader(tc); ; {
 		res, err := http.ReadResponse(r, nil)

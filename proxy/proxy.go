@@ -40,30 +40,40 @@ type Options struct {
 	// Snapshot in force has one now. It is bounded in time and in how often it looks. nil: never.
 	Reread func(ctx context.Context, refused secret.Value) bool
 	Now    func() time.Time // nil: time.Now
+
+	// retireGrace is how long after the end of its SVIDs an idle connection stays open, so that a request on
+	// its way is told why it is refused; 10 s.
+	retireGrace time.Duration
+	// freshTime is how long Shutdown waits for the first requests on connections that it finds without one; 1 s.
+	freshTime time.Duration
 }
 
 // Proxy serves clients by the Snapshot in force.
 type Proxy struct {
-	opts    Options
-	live    *Live
-	log     *slog.Logger
-	now     func() time.Time
-	ids     *requestIDs
-	front   *goproxy.ProxyHttpServer
-	tls     *tls.Config
-	inner   *http.Server
-	handoff *handoff
-	conns   *conns
-	raw     rawConns
-	buffers buffers
-	reasons map[string]ReasonInfo
+	opts     Options
+	live     *Live
+	log      *slog.Logger
+	now      func() time.Time
+	ids      *requestIDs
+	front    *goproxy.ProxyHttpServer
+	tls      *tls.Config // inside tunnels
+	outerTLS *tls.Config // of listeners that speak TLS themselves
+	inner    *http.Server
+	workers  *workers
+	handoff  *handoff
+	conns    *conns
+	raw      rawConns
+	buffers  buffers
+	reasons  map[string]ReasonInfo
 
 	mu       sync.Mutex
 	servers  []*http.Server // of the listeners
-	closing  chan struct{}  // closed when Shutdown begins
+	fronts   []*listener
+	closing  chan struct{} // closed when Shutdown begins
 	stopOnce sync.Once
 	serving  sync.WaitGroup // the inner server
-	handlers gate           // everything that is being served, tunnels included
+	fresh    fresh
+	handlers gate // everything that is being served, tunnels included
 	life     context.Context
 	kill     context.CancelCauseFunc // ends life: all that is being served
 	inFlight atomic.Int64
@@ -83,9 +93,11 @@ func New(live *Live, o Options) *Proxy {
 	p.life, p.kill = context.WithCancelCause(context.Background())
 	p.front = p.newFront()
 	p.tls = p.newTLSConfig()
+	p.outerTLS = p.newOuterTLS()
+	p.workers = newWorkers(p.serveIntercepted)
 	p.inner = p.newServer(http.HandlerFunc(p.serveInner))
 	p.inner.Protocols.SetHTTP2(true)
-	p.inner.ConnContext = innerContext
+	p.inner.ConnContext = withConn
 	p.serving.Go(func() { _ = p.inner.Serve(p.handoff) })
 	live.subscribe(p.raw.reconsider)
 	return p
@@ -98,6 +110,8 @@ func withDefaults(o Options) Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.retireGrace = orDuration(o.retireGrace, 10*time.Second)
+	o.freshTime = orDuration(o.freshTime, time.Second)
 	l := &o.Server
 	l.Connections = orInt(l.Connections, 10_000)
 	l.HeaderBytes = orInt(l.HeaderBytes, 64<<10)
@@ -135,6 +149,9 @@ func (p *Proxy) newServer(h http.Handler) *http.Server {
 			MaxReadFrameSize:     16 << 10, // a connection keeps a buffer of this size; net/http's own is 1 MiB
 			SendPingTimeout:      15 * time.Second,
 			PingTimeout:          15 * time.Second,
+			// By net/http's defaults one upload that waits for its upstream could fill all that a connection may hold.
+			MaxReceiveBufferPerStream:     streamAhead,
+			MaxReceiveBufferPerConnection: min(l.Streams, streamsAhead) * streamAhead,
 		},
 		Protocols: new(http.Protocols),
 		// net/http logs what clients do wrong, with their bytes in it; what
@@ -146,6 +163,13 @@ func (p *Proxy) newServer(h http.Handler) *http.Server {
 	s.Protocols.SetHTTP1(true)
 	return s
 }
+
+// What a client of HTTP/2 may send ahead of whoever reads it: in bytes of one stream, and of how many streams of a
+// connection before its others have to wait.
+const (
+	streamAhead  = 256 << 10
+	streamsAhead = 64
+)
 
 var errShutdown = errors.New("shutdown") // a constant: never assigned again
 
@@ -183,9 +207,13 @@ func (p *Proxy) ServeRoute(l net.Listener, r Route) error {
 
 func (p *Proxy) serve(l net.Listener, name string, h http.Handler) error {
 	s := p.newServer(h)
-	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		return context.WithValue(ctx, connKey{}, c.(*conn))
-	}
+	front := p.newListener(l, name, false)
+	return p.serveBy(s, front, front)
+}
+
+// serveBy serves what l accepts of front by s, until Shutdown.
+func (p *Proxy) serveBy(s *http.Server, l net.Listener, front *listener) error {
+	s.ConnContext = withConn
 	p.mu.Lock()
 	select {
 	case <-p.closing:
@@ -194,19 +222,24 @@ func (p *Proxy) serve(l net.Listener, name string, h http.Handler) error {
 		return http.ErrServerClosed
 	default:
 	}
-	p.servers = append(p.servers, s)
+	p.servers, p.fronts = append(p.servers, s), append(p.fronts, front)
 	p.mu.Unlock()
-	return s.Serve(&listener{Listener: l, proxy: p, name: name})
+	return s.Serve(l)
 }
 
-// Shutdown closes the listeners, tells clients to go elsewhere (GOAWAY,
+// Shutdown closes the listeners, waits a moment for requests that are about to come, tells clients to go elsewhere (GOAWAY,
 // Connection: close), and waits for requests, tunnels and upgraded connections
 // until ctx ends; then it closes what is left and returns the context's error.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.stopOnce.Do(func() { close(p.closing) })
 	p.mu.Lock()
 	servers := append([]*http.Server{p.inner}, p.servers...)
+	fronts := p.fronts
 	p.mu.Unlock()
+	for _, l := range fronts {
+		_ = l.stop()
+	}
+	p.awaitRequests(ctx, fronts)
 	var wg sync.WaitGroup
 	errs := make([]error, len(servers)+1)
 	for i, s := range servers {
@@ -221,8 +254,22 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.raw.closeAll(reasonShutdown)
 	p.conns.closeAll()
 	p.handlers.wait()
+	p.workers.end()
 	p.serving.Wait()
 	return errors.Join(errs...)
+}
+
+// awaitRequests waits, for a moment and until ctx ends at most, for the first requests on connections that have been accepted.
+func (p *Proxy) awaitRequests(ctx context.Context, fronts []*listener) {
+	ctx, cancel := context.WithTimeout(ctx, p.opts.freshTime)
+	defer cancel()
+	for _, l := range fronts {
+		select {
+		case <-l.drained:
+		case <-ctx.Done():
+		}
+	}
+	p.fresh.wait(ctx)
 }
 
 // InFlight counts the requests under way.

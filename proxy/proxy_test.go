@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -196,6 +199,29 @@ func TestPanicInInjector(t *testing.T) {
 	}
 }
 
+type failingInjector struct{ header }
+
+func (failingInjector) Inject(context.Context, *http.Request, *secret.Set) error {
+	return errors.New("no key")
+}
+
+// TestFailingInjectorSendsNothing: promise 1 holds for errors of any kind, and whatever another credential did.
+func TestFailingInjectorSendsNothing(t *testing.T) {
+	var calls atomic.Int64
+	to := upstream(t, func(http.ResponseWriter, *http.Request) { calls.Add(1) })
+	s := newStage(t, Options{}, rule{spec: policy.Spec{ID: "f", Hosts: []string{"api.test"}}, to: to,
+		attach: []inject.Injector{header{"X-Api-Key", "", "key"}, failingInjector{header{"Authorization", "", "key"}}}})
+	s.both(func(s *stage, h2 bool) {
+		res, body := s.get(h2, "/")
+		if res.StatusCode < 500 || reasonOf(s.T, body) != reasonCredentialError {
+			s.Errorf("%s %s", res.Status, body)
+		}
+	})
+	if n := calls.Load(); n > 0 {
+		t.Errorf("%d calls left", n)
+	}
+}
+
 func TestTrailersBothWays(t *testing.T) {
 	to := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -304,7 +330,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	<-begun
 	stopped := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		stopped <- s.proxy.Shutdown(ctx)
 	}()
@@ -318,5 +344,74 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	}
 	if _, err := net.DialTimeout("tcp", s.addr, time.Second); err == nil {
 		t.Error("still accepting")
+	}
+}
+
+// TestShutdownLosesNoRequestThatIsComing: who had a connection, or an answer to his CONNECT, when Shutdown began gets an answer
+// to the request that he then sends, over either protocol. Who sends none is not waited for.
+func TestShutdownLosesNoRequestThatIsComing(t *testing.T) {
+	leakless(t)
+	for _, proto := range []string{"http/1.1", "h2"} {
+		for _, opened := range []bool{false, true} {
+			to := upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "whole") })
+			s := newStage(t, Options{freshTime: patience}, api(to))
+			c := s.dial()
+			connect := func() {
+				_, _ = io.WriteString(c, "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n")
+				if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != http.StatusOK {
+					t.Fatal(proto, opened, res, err)
+				}
+			}
+			if opened { // after a request, with which it was fresh no more
+				s.say(c, "GET http://unknown.test/ HTTP/1.1\r\nHost: unknown.test\r\n\r\n")
+				connect()
+			}
+			s.freshen(1)
+			stopped := make(chan error, 1)
+			go func() { stopped <- s.proxy.Shutdown(t.Context()) }()
+			<-s.proxy.closing
+			if !opened {
+				connect()
+			}
+			tr := &http.Transport{ForceAttemptHTTP2: proto == "h2", DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				tc := tls.Client(c, &tls.Config{RootCAs: s.roots, ServerName: "api.test", NextProtos: []string{proto}})
+				return tc, tc.HandshakeContext(ctx)
+			}}
+			res, err := (&http.Client{Transport: tr, Timeout: patience}).Get("https://api.test/")
+			if err != nil {
+				t.Fatalf("%s, opened %v: %v", proto, opened, err)
+			}
+			if b, err := io.ReadAll(res.Body); err != nil || string(b) != "whole" {
+				t.Errorf("%s, opened %v: %q, %v", proto, opened, b, err)
+			}
+			tr.CloseIdleConnections()
+			if err := <-stopped; err != nil {
+				t.Errorf("%s, opened %v: %v", proto, opened, err)
+			}
+		}
+	}
+	s := newStage(t, Options{freshTime: patience}, api("127.0.0.1:1"))
+	_ = s.dial()
+	s.freshen(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = s.proxy.Shutdown(ctx)
+	s.freshen(0)
+}
+
+// freshen waits until n connections are fresh.
+func (s *stage) freshen(n int) {
+	s.Helper()
+	f := &s.proxy.fresh
+	for end := time.Now().Add(patience); ; runtime.Gosched() {
+		f.mu.Lock()
+		now := f.n
+		f.mu.Unlock()
+		if now == n {
+			return
+		}
+		if time.Now().After(end) {
+			s.Fatalf("%d fresh, want %d", now, n)
+		}
 	}
 }

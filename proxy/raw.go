@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/attache-proxy/attache/proxy/policy"
 )
@@ -14,6 +15,10 @@ type rawConn struct {
 	request policy.Request // that was upgraded; empty for a tunnel
 	rule    string
 	cut     func(reason string) // closes both sides
+
+	mu    sync.Mutex
+	timer *time.Timer // looks at it again when something that allows it may end; nil: nothing does
+	gone  bool
 }
 
 // rawConns are those that are open.
@@ -87,25 +92,91 @@ func (s *rawConns) closeAll(reason string) {
 // reconsider closes what a new Snapshot does not allow.
 func (s *rawConns) reconsider(snap *Snapshot) {
 	for _, c := range s.all() {
-		if !c.allowed(snap) {
-			c.cut(reasonClosedByReload)
+		c.look(snap)
+	}
+}
+
+// track adds c, and closes it if a Snapshot that came since does not allow it.
+func (p *Proxy) track(c *rawConn) {
+	p.raw.add(c)
+	c.look(p.live.Load())
+}
+
+func (p *Proxy) untrack(c *rawConn) {
+	c.mu.Lock()
+	c.gone = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	p.raw.remove(c)
+}
+
+// lookAgain is when, at the latest, a connection is looked at again that is allowed for a time only: a
+// timer does not notice that the clock was put forward.
+const lookAgain = time.Minute
+
+// look closes c if s does not allow it, and otherwise looks again when that may change.
+func (c *rawConn) look(s *Snapshot) {
+	reason, until := c.allowed(s)
+	if reason != "" {
+		c.cut(reason)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.gone:
+	case until.IsZero():
+		if c.timer != nil {
+			c.timer.Stop()
+			c.timer = nil
+		}
+	default:
+		wait := max(time.Millisecond, min(lookAgain, until.Sub(c.x.p.now())))
+		if c.timer == nil {
+			c.timer = time.AfterFunc(wait, func() { c.look(c.x.p.live.Load()) })
+		} else {
+			c.timer.Reset(wait)
 		}
 	}
 }
 
-func (c *rawConn) allowed(s *Snapshot) bool {
+// allowed tells why s does not allow c, or, where reason is empty, until when it does; zero: for good.
+func (c *rawConn) allowed(s *Snapshot) (reason string, until time.Time) {
 	x := c.x
-	peer := x.conn.peer
-	if peer != nil && len(peer.Callers) > 0 && (s.Callers == nil || !s.Callers.Recheck(peer, x.p.now(), tokens{s.Secrets})) {
-		return false
+	if !x.conn.stillWho(s) {
+		return reasonCallerExpired, until
 	}
+	until = s.Callers.Until(x.conn.peer, x.p.known(s))
+	if c.allows(s) {
+		return "", until
+	}
+	switch {
+	case c.rule == "" && s.observes(x.target, x.p.now()):
+		return "", earlier(until, s.ObserveUntil)
+	case x.gateway != nil && s.leaves(x.target) && s.Gateway.Upstream == x.gateway.Upstream:
+		return "", until
+	case c.rule == "" && !s.Policy.Named(x.target.host, x.target.port):
+		return string(policy.NoRule), until // it was only observed, and that has ended
+	}
+	return reasonClosedByReload, until
+}
+
+// allows reports whether a rule of s allows c.
+func (c *rawConn) allows(s *Snapshot) bool {
+	x := c.x
 	if c.request.Host == "" {
-		d := s.Policy.DecideConnect(x.target.host, x.target.port, peer.Names())
-		return d.Verdict == policy.ConnectTunnel || c.rule == "" && s.observes(x.target, x.p.now())
-	}
-	if c.rule == "" {
-		return s.observes(x.target, x.p.now())
+		return s.Policy.DecideConnect(x.target.host, x.target.port, x.conn.peer.Names()).Verdict == policy.ConnectTunnel
 	}
 	d := s.Policy.Decide(&c.request)
 	return d.Allowed && s.Policy.Rules()[d.Rule].ID == c.rule
+}
+
+// earlier is the earlier of two moments of which zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

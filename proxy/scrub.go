@@ -89,8 +89,13 @@ type scrubber struct {
 	bodies   bool
 	headers  int            // stretches masked in headers
 	writer   *stream.Writer // of the body; nil where bodies pass
-	records  records        // what writer writes to
 }
+
+// tlsRecord is the most plaintext that one TLS record holds (RFC 8446 §5.1).
+// Masking holds back a few bytes of each record read, so what it lets go is a
+// little over or under a record each time, and crypto/tls would send a second one,
+// in a system call of its own, for the few bytes over.
+const tlsRecord = 16 << 10
 
 // maskWith makes x mask by its rule.
 func (x *exchange) maskWith() {
@@ -149,6 +154,9 @@ func (s *scrubber) lost() *refusal {
 func (x *exchange) scrubResponse(res *http.Response) error {
 	s := &x.scrub
 	if s.patterns == nil {
+		if res.StatusCode != http.StatusSwitchingProtocols && x.upgrades() { // ReverseProxy copies its trailers
+			res.Body = &scrubbedBody{ReadCloser: res.Body, x: x, res: res}
+		}
 		return nil
 	}
 	s.header(res.Header)
@@ -162,11 +170,19 @@ func (x *exchange) scrubResponse(res *http.Response) error {
 		if err := decodeBody(res); err != nil {
 			return &refusal{reasonResponseCoding, err.Error()}
 		}
-		s.records.w = unmasked{x.out}
-		s.writer = s.patterns.NewWriter(&s.records, s.transformer(res.Header), func() { _ = s.records.flush(); x.out.flush() })
+		s.writer = s.patterns.NewWriter(unmasked{x.out}, s.transformer(res.Header), x.out.flush)
+		s.writer.Unit = tlsRecord
 	}
 	res.Body = &scrubbedBody{ReadCloser: res.Body, x: x, res: res}
 	return nil
+}
+
+// room returns memory to read the next of the body into, nil if none need be used.
+func (s *scrubber) room() []byte {
+	if s.writer == nil {
+		return nil
+	}
+	return s.writer.AvailableBuffer()
 }
 
 func hasBody(method string, res *http.Response) bool {
@@ -178,7 +194,11 @@ func (s *scrubber) transformer(h http.Header) stream.Transformer {
 	kind = strings.TrimSpace(kind)
 	// gRPC-Web in text is base64 around the frames; it is masked as text.
 	if strings.HasPrefix(kind, "application/grpc") && !strings.HasPrefix(kind, "application/grpc-web-text") || strings.HasPrefix(kind, "application/connect+") {
-		return s.patterns.NewGRPC()
+		coding := h.Get("Grpc-Encoding")
+		if coding == "" {
+			coding = h.Get("Connect-Content-Encoding")
+		}
+		return s.patterns.NewGRPC(coding)
 	}
 	return s.patterns.NewScrubber()
 }
@@ -244,6 +264,9 @@ func (b *scrubbedBody) Read(p []byte) (int, error) {
 	if err != nil {
 		b.trailer()
 	}
+	if w := b.x.scrub.writer; w != nil && err == io.EOF {
+		w.Ending()
+	}
 	return n, err
 }
 
@@ -252,13 +275,13 @@ func (b *scrubbedBody) trailer() {
 	if _, decoded := b.ReadCloser.(*decodedBody); decoded {
 		dropDigests(b.res.Trailer)
 	}
+	stripTrailer(b.res.Trailer)
 }
 
 // Close comes when the body has been copied, and before ReverseProxy copies the trailers.
 func (b *scrubbedBody) Close() error {
 	if w := b.x.scrub.writer; w != nil {
 		_ = w.Close()
-		_ = b.x.scrub.records.flush()
 	}
 	err := b.ReadCloser.Close()
 	b.trailer()

@@ -11,16 +11,18 @@ import (
 )
 
 // Snapshot is all that a request may consult. It is immutable: a change of the
-// configuration or of a secret publishes another one.
+// configuration, of a secret or of the proxy's identity publishes another one.
 type Snapshot struct {
 	Generation   uint64 // of the configuration
 	Policy       *policy.Policy
 	Rules        []Rule // in the order of Policy.Rules
 	Secrets      *secret.Set
 	Callers      *identity.Authenticator
-	Limits       Limits         // the global ones
-	Direct       *dial.Upstream // for observed hosts and tunnels without a profile of their own
-	ObserveUntil time.Time      // unmatched hosts pass until then; zero: never
+	Identity     *identity.State // what the proxy knows of itself and of trust domains; nil: nothing
+	Limits       Limits          // the global ones
+	Direct       *dial.Upstream  // for observed hosts and tunnels without a profile of their own
+	Gateway      *Gateway        // decides on hosts that no rule names; nil: they are refused
+	ObserveUntil time.Time       // unmatched hosts pass until then; zero: never
 	AuditPaths   bool
 	CallersOnly  bool    // every client must prove to be some caller: the proxy listens beyond loopback
 	IPConnectSNI bool    // listen.ip_connect: sni

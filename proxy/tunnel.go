@@ -24,7 +24,7 @@ func (x *exchange) tunnel() {
 		x.reject(f.reason, f.detail)
 		if x.p.reasons[f.reason].Status != 0 {
 			x.conn.linger.Store(true)
-			_ = x.rejection().Write(x.conn)
+			_ = x.conn.answer(x.rejection())
 		}
 		_ = x.conn.Close()
 		x.end()
@@ -49,6 +49,9 @@ func (x *exchange) tunnelEstablished() {
 }
 
 func (x *exchange) dialTunnel() (net.Conn, error) {
+	if x.gateway != nil {
+		return x.dialGateway()
+	}
 	up := x.snap.Direct
 	if x.rule != nil {
 		up = x.rule.Upstream
@@ -56,7 +59,7 @@ func (x *exchange) dialTunnel() (net.Conn, error) {
 	if up == nil {
 		return nil, &refusal{reasonInternal, "no upstream"}
 	}
-	ctx := dial.WithInfo(x.in.Context(), &x.info)
+	ctx := dial.WithInfo(x.in.Context(), &x.info, nil)
 	c, err := up.DialTunnel(ctx, x.target.host, x.target.port)
 	x.event.ResolvedIP = x.info.IP()
 	return c, err
@@ -65,6 +68,7 @@ func (x *exchange) dialTunnel() (net.Conn, error) {
 // relayTLS holds the client to TLS for the target before anything passes, or
 // a rule for one host of a shared front would open all of them.
 func (x *exchange) relayTLS(up net.Conn) {
+	x.conn.requestCame() // its own
 	defer up.Close()
 	name, err := x.conn.peekSNI()
 	_, ipErr := netip.ParseAddr(x.target.host)
@@ -95,9 +99,12 @@ func (x *exchange) relay(up net.Conn) {
 		_ = x.conn.Conn.Close()
 	}}
 	x.p.track(raw)
-	defer x.p.raw.remove(raw)
+	defer x.p.untrack(raw)
 	idle := newIdleCut(x.idleLimit(), func() { raw.cut(reasonIdle) })
 	defer idle.stop()
+	defer whenDraining(up, func() {
+		idle.replace(drainQuiet, func() { _ = up.Close(); _ = x.conn.Conn.Close() })
+	})()
 	var wg sync.WaitGroup
 	wg.Go(func() { copyHalf(up, x.conn, &in, idle) })
 	wg.Go(func() { copyHalf(x.conn, up, &out, idle) })
@@ -134,27 +141,68 @@ func copyHalf(dst, src net.Conn, n *atomic.Int64, idle *idleCut) {
 	}
 }
 
+// drainQuiet is the silence in which a tunnel ends whose carrier is about to end: between
+// two requests of what it carries, most likely, which clients take for an idle connection's end.
+const drainQuiet = time.Second
+
+// whenDraining calls f when up says that it is about to end. The function that
+// it returns waits for f, and keeps it from being called.
+func whenDraining(up net.Conn, f func()) (stop func()) {
+	t, ok := up.(dial.Tunnel)
+	if !ok {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-t.Draining():
+			f()
+		case <-done:
+		}
+	})
+	return func() {
+		close(done)
+		waiting.Wait()
+	}
+}
+
 // idleCut calls cut when nothing touches it for the limit.
 type idleCut struct {
+	mu    sync.Mutex
 	limit time.Duration
-	timer *time.Timer
+	timer *time.Timer // nil: no limit
 }
 
 func newIdleCut(limit time.Duration, cut func()) *idleCut {
-	i := &idleCut{limit: limit}
+	i := &idleCut{}
 	if limit > 0 {
-		i.timer = time.AfterFunc(limit, cut)
+		i.replace(limit, cut)
 	}
 	return i
 }
 
+// replace puts another limit, and what becomes of it, in force.
+func (i *idleCut) replace(limit time.Duration, cut func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.timer != nil {
+		i.timer.Stop()
+	}
+	i.limit, i.timer = limit, time.AfterFunc(limit, cut)
+}
+
 func (i *idleCut) touch() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.timer != nil {
 		i.timer.Reset(i.limit)
 	}
 }
 
 func (i *idleCut) stop() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.timer != nil {
 		i.timer.Stop()
 	}
@@ -176,16 +224,8 @@ func (x *exchange) trackUpgrade() {
 		x.cancel(context.Canceled)
 		_ = x.conn.Conn.Close() // not c's: TLS would wait for the client to read its farewell
 	}}
-	x.release = func() { x.p.raw.remove(raw) }
+	x.release = func() { x.p.untrack(raw) }
 	x.p.track(raw)
-}
-
-// track adds c, and closes it if a Snapshot that came since does not allow it.
-func (p *Proxy) track(c *rawConn) {
-	p.raw.add(c)
-	if s := p.live.Load(); s != c.x.snap && !c.allowed(s) {
-		c.cut(reasonClosedByReload)
-	}
 }
 
 // cutBefore notes why a tunnel or an upgraded connection was closed from here,

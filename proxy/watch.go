@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/attache-proxy/attache/proxy/audit"
@@ -15,26 +17,85 @@ const openedAfter = 5 * time.Second
 // idleTicks is how often, at least, a long request is looked at in its idle limit.
 const idleTicks = 4
 
-// watch begins to look after a request that may take long.
-func (x *exchange) watch() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.watched = &watched{}
-	x.watched.Store(x)
-	x.begun = time.Now()
-	x.movedAt = x.begun
-	x.ticker = time.AfterFunc(x.untilTick(), x.watched.tick)
+// watch looks after the requests under way on one connection, by one timer that
+// outlives them: one of its own for each would cost more than everything it looks
+// at. It does not hold the connection, since a stopped timer stays in the
+// runtime's heap for a while and holds what its function reaches.
+type watch struct {
+	mu    sync.Mutex
+	under []*exchange
+	timer *time.Timer
+	due   time.Time // of the timer; zero: it does not run
 }
 
-// watched is what a timer holds of an exchange: nothing once that has ended. A
-// stopped timer stays in the runtime's heap for a while, and with it all that its
-// function reaches.
-type watched struct{ atomic.Pointer[exchange] }
+// add begins to look after x, first in wait.
+func (w *watch) add(x *exchange, now time.Time, wait time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.under = append(w.under, x)
+	w.arm(now, wait)
+}
 
-func (w *watched) tick() {
-	if x := w.Load(); x != nil {
-		x.tick()
+// arm makes the timer fire in wait, if not earlier. The caller holds w.mu.
+func (w *watch) arm(now time.Time, wait time.Duration) {
+	due := now.Add(wait)
+	if !w.due.IsZero() && !due.Before(w.due) {
+		return
 	}
+	w.due = due
+	if w.timer == nil {
+		w.timer = time.AfterFunc(wait, w.tick)
+		return
+	}
+	w.timer.Reset(wait)
+}
+
+func (w *watch) remove(x *exchange) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i := slices.Index(w.under, x); i >= 0 {
+		w.under = slices.Delete(w.under, i, i+1)
+	}
+}
+
+// end stops the timer for good: the connection is closed.
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+		w.due = time.Time{}
+	}
+}
+
+func (w *watch) tick() {
+	w.mu.Lock()
+	w.due = time.Time{}
+	under := slices.Clone(w.under)
+	w.mu.Unlock()
+	for _, x := range under {
+		if next := x.tick(); next > 0 {
+			w.again(x, next)
+		}
+	}
+}
+
+// again looks at x once more, unless it has ended meanwhile.
+func (w *watch) again(x *exchange, wait time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slices.Contains(w.under, x) {
+		w.arm(time.Now(), wait)
+	}
+}
+
+// beWatched begins to look after a request that may take long.
+func (x *exchange) beWatched() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.begun = time.Now()
+	x.movedAt, x.looked = x.begun, true
+	x.conn.watch.add(x, x.begun, x.untilTick(x.begun))
 }
 
 // stopWatch ends looking after the exchange and reports whether this call did so.
@@ -45,48 +106,68 @@ func (x *exchange) stopWatch() bool {
 		return false
 	}
 	x.ended = true
-	if x.ticker != nil {
-		x.ticker.Stop()
-		x.watched.Store(nil)
+	if x.looked {
+		x.conn.watch.remove(x)
+	}
+	if x.looksOut {
+		x.conn.lookout.end()
 	}
 	return true
 }
 
 // untilTick is when to look again, 0 for never. The caller holds x.mu.
-func (x *exchange) untilTick() time.Duration {
-	idle := max(0, x.idleLimit()) / idleTicks
-	if x.told {
-		return idle
+func (x *exchange) untilTick(now time.Time) time.Duration {
+	var next time.Duration
+	sooner := func(d time.Duration) {
+		if next == 0 || d < next {
+			next = d
+		}
 	}
-	first := max(time.Millisecond, openedAfter-time.Since(x.begun))
-	if idle > 0 {
-		return min(idle, first)
+	if idle := x.idleLimit(); idle > 0 {
+		sooner(idle / idleTicks)
 	}
-	return first
+	if !x.told {
+		sooner(max(time.Millisecond, openedAfter-now.Sub(x.begun)))
+	}
+	if x.lookoutDue() {
+		if d := lookAfter - now.Sub(x.begun); d > 0 {
+			sooner(d)
+		} else { // it could not begin, since net/http itself is reading, or about to
+			sooner(lookAfter)
+		}
+	}
+	return next
+}
+
+// lookoutDue reports that nobody looks for the client's end yet, nor will by themselves. The caller holds x.mu.
+func (x *exchange) lookoutDue() bool {
+	return !x.looksOut && x.conn.lookout != nil && x.in.Body == http.NoBody && len(x.in.Header["Upgrade"]) == 0
 }
 
 // tick leaves the opened event when it is due, and ends a request in which nothing
 // has moved for the idle limit. Bytes are counted anyway, so that streams pay
-// nothing for it.
-func (x *exchange) tick() {
+// nothing for it. It returns when to look again, 0 for never.
+func (x *exchange) tick() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
-		return
+		return 0
 	}
-	if !x.told && time.Since(x.begun) >= openedAfter {
+	now := time.Now()
+	if x.lookoutDue() && now.Sub(x.begun) >= lookAfter {
+		x.looksOut = x.conn.lookout.begin(func() { x.cancel(context.Canceled) })
+	}
+	if !x.told && now.Sub(x.begun) >= openedAfter {
 		x.opened()
 	}
 	if idle := x.idleLimit(); idle > 0 {
 		if n := x.progress(); n != x.moved {
-			x.moved, x.movedAt = n, time.Now()
-		} else if time.Since(x.movedAt) >= idle {
+			x.moved, x.movedAt = n, now
+		} else if now.Sub(x.movedAt) >= idle {
 			x.breakOff(errIdle) // and again, should an answer have begun meanwhile
 		}
 	}
-	if next := x.untilTick(); next > 0 {
-		x.ticker.Reset(next)
-	}
+	return x.untilTick(now)
 }
 
 // breakOff ends the request. No context ends a Read of the client's body, nor a

@@ -27,6 +27,9 @@ func (w *writer) WriteHeader(code int) {
 	if code >= 200 || code == http.StatusSwitchingProtocols {
 		w.status = code
 		w.begun.Store(true)
+		if x := w.x; !x.answered.IsZero() {
+			x.event.Phases.Added += x.p.now().Sub(x.answered)
+		}
 		if in := w.x.in; in.ProtoMajor == 1 && (len(in.Header["Upgrade"]) > 0 || in.Method == http.MethodConnect) {
 			// What follows was not checked as HTTP/1 (see framing).
 			w.Header().Set("Connection", "close")
