@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/identity"
+	"github.com/attache-proxy/attache/inject/mint"
 	"github.com/attache-proxy/attache/inject/secret"
 	"github.com/attache-proxy/attache/proxy"
 	"github.com/attache-proxy/attache/proxy/admin"
@@ -32,6 +34,13 @@ type Options struct {
 	Stdout   *os.File                    // what audit.file "-" writes to; nil: the standard output
 	Sink     audit.Sink                  // receives every event beside the configured sinks; may be nil
 	Getenv   func(string) (string, bool) // nil: the process's environment
+	Profile  string                      // laid over the configuration; empty: none
+	Dir      string                      // where the configuration's relative paths start; empty: the process's directory
+	Frozen   *config.Frozen              // what to load in place of the files at path; nil: the files, whenever they change
+	Command  *Command                    // what it serves; nil: whoever its listeners admit
+	// MayRun says of files that were read whether their secrets may come from commands; nil: not.
+	// A frozen configuration says so itself.
+	MayRun func([]config.File) bool
 	// Process says that the App is the whole process: it handles signals and hardens the process.
 	Process bool
 }
@@ -47,10 +56,13 @@ type App struct {
 	pool    *dial.Pool
 	ca      *mitm.Authority
 	store   *watcher.Store
+	tokens  *mint.Cache
 	dirs    *dirwatch.Watcher
 	audit   auditLog
 	recent  *audit.Recent
 	metrics *admin.Metrics
+	window  *admin.Window
+	feed    *admin.Feed
 	sinks   sinks
 
 	own      atomic.Pointer[ownAddrs]
@@ -61,6 +73,8 @@ type App struct {
 	draining atomic.Bool
 	reload   reloader
 	looks    looks
+	manager  manager       // that started the process
+	passed   passedSockets // that it opened for us
 
 	mu  sync.Mutex
 	now inForce
@@ -74,8 +88,11 @@ type App struct {
 // inForce is what the last successful load built. App.mu guards it.
 type inForce struct {
 	*built
-	set        *secret.Set // the newest, in force unless hold
-	hold       bool        // between two configurations: secrets are published together with the new one
+	identity   *ownIdentity    // nil: none is configured
+	shown      *identity.State // to upstreams
+	showing    *ownIdentity    // of the configuration that was last published
+	set        *secret.Set     // the newest, in force unless hold
+	hold       bool            // between two configurations: secrets are published together with the new one
 	generation uint64
 	loaded     time.Time
 	lastError  string // of a reload since
@@ -132,7 +149,7 @@ func (a *App) Addr(name string) net.Addr {
 // CAPEM holds the roots that clients must trust. It may be called once [App.Ready] is closed.
 func (a *App) CAPEM() []byte { return a.ca.CAPEM() }
 
-// Started reports whether every secret that is not optional has been there once. What a reload adds
+// Started reports whether every secret that is not optional, and the proxy's own identity if it is to have one, has been there once. What a reload adds
 // later does not take it back: one missing secret must not take a pod out. It may be called once
 // [App.Ready] is closed.
 func (a *App) Started() bool {
@@ -145,6 +162,7 @@ func (a *App) Started() bool {
 		return false // the store knows of no secret yet
 	}
 	warm, _ := a.store.Warm()
+	warm = warm && a.hasIdentity() && a.hasTokens()
 	if warm {
 		a.started.Store(true)
 	}

@@ -22,6 +22,9 @@ import (
 	"github.com/attache-proxy/attache/proxy/audit"
 )
 
+// patience is how long a test waits for what must come: only what fails waits for its end.
+const patience = 30 * time.Second
+
 // site is an upstream on loopback with TLS for example.com.
 type site struct {
 	*httptest.Server
@@ -155,7 +158,7 @@ func (r *running) client() *http.Client {
 		TLSClientConfig: &tls.Config{RootCAs: roots},
 	}
 	r.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 // get gives status and body.
@@ -185,11 +188,11 @@ func await(t *testing.T, message string, what func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for !what() {
 		select {
 		case <-limit:
-			t.Fatal("not so within 10 s: " + message)
+			t.Fatalf("not so within %s: %s", patience, message)
 		case <-tick.C:
 		}
 	}

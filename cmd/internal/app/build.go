@@ -1,9 +1,11 @@
 package app
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -24,9 +26,11 @@ import (
 type built struct {
 	cfg         *config.Config
 	fingerprint string
+	private     bool // only callers are served
 	callers     *identity.Authenticator
 	rules       []route // in the order of cfg.Rules
 	direct      route
+	gateway     *route // nil: there is none
 }
 
 // route is how one rule's requests reach their upstream.
@@ -40,12 +44,28 @@ type route struct {
 
 // load reads the configuration and every file that it names; every fault is told.
 func (a *App) load() (*built, error) {
-	print := fingerprint(a.path) // before reading: what is written meanwhile is a change
-	cfg, err := config.Load(a.path, config.Env{Getenv: a.o.Getenv, Version: a.o.Requires})
+	print := a.fingerprint(nil) // before reading: what is written meanwhile is a change
+	files, err := a.files()
 	if err != nil {
 		return nil, err
 	}
-	b := &built{cfg: cfg, fingerprint: print + fingerprint(named(cfg)...)}
+	env := config.Env{Getenv: a.o.Getenv, Version: a.o.Requires, Dir: a.o.Dir}
+	switch {
+	case a.o.Frozen != nil:
+		env.Dir, env.MayRun = a.o.Frozen.Dir, a.o.Frozen.MayRun
+	case a.o.MayRun != nil:
+		env.MayRun = a.o.MayRun(files)
+	}
+	cfg, err := config.LoadFiles(files, env)
+	if err != nil {
+		return nil, err
+	}
+	if a.o.Command != nil {
+		if err := a.o.Command.adapt(cfg); err != nil {
+			return nil, err
+		}
+	}
+	b := &built{cfg: cfg, private: a.o.Command != nil, fingerprint: print + a.fingerprint(cfg)}
 	var faults config.Errors
 	callers, errs := identity.New(cfg.Callers)
 	b.callers = callers
@@ -59,8 +79,11 @@ func (a *App) load() (*built, error) {
 		Via: via, AnyClear: true, MaxInFlight: cfg.Limits.InFlight,
 		ResponseHeader: max(0, cfg.Limits.ResponseHeader), Connect: cfg.Limits.Connect,
 	}}
+	if b.gateway, err = gatewayOf(cfg); err != nil {
+		faults = append(faults, config.Problem{File: a.path, Message: "gateway: " + err.Error()})
+	}
 	for _, r := range cfg.Rules {
-		way, err := routeOf(r, via)
+		way, err := a.routeOf(r, via)
 		if err != nil {
 			faults = append(faults, faultAt(r, err))
 		}
@@ -84,10 +107,10 @@ func faultAt(r config.Rule, err error) config.Problem {
 }
 
 // routeOf is the profile of one rule, but for the client certificate.
-func routeOf(r config.Rule, via *dial.Via) (route, error) {
+func (a *App) routeOf(r config.Rule, via *dial.Via) (route, error) {
 	u := r.Upstream
 	p := dial.Profile{
-		ConnectTo: u.ConnectTo, ServerName: u.ServerName, Peer: u.Peer, Via: via,
+		ConnectTo: u.ConnectTo, ServerName: u.ServerName, SVID: u.SVID, Via: via,
 		Protocol: dial.Protocol(u.Protocol), Plaintext: u.Plaintext,
 		MaxInFlight: r.Limits.InFlight, ResponseHeader: max(0, r.Limits.ResponseHeader), Connect: r.Limits.Connect,
 		// A rule for http:// hosts may forward what carries no credential of ours. One that turns
@@ -102,11 +125,17 @@ func routeOf(r config.Rule, via *dial.Via) (route, error) {
 		p.Allow = append(p.Allow, prefix)
 	}
 	if u.CA != "" {
-		pem, err := os.ReadFile(u.CA)
+		pem, err := a.readNamed(u.CA)
 		if err != nil {
 			return route{}, fmt.Errorf("upstream.ca %q: %w", u.CA, cause(err))
 		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return route{}, fmt.Errorf("upstream.ca %q: holds no certificate in PEM", u.CA)
+		}
 		p.CA = pem
+	}
+	if err := peerOf(&p, u.Peer); err != nil {
+		return route{}, fmt.Errorf("upstream.peer: %w", err)
 	}
 	return route{profile: p, client: u.Client}, nil
 }
@@ -129,6 +158,14 @@ func (a *App) via(e config.Egress) (*dial.Via, error) {
 		return nil, errors.New("egress.via: not a URL")
 	}
 	v := &dial.Via{URL: u, Key: e.User + " " + string(e.Password)}
+	if e.CA != "" {
+		if v.CA, err = a.readNamed(e.CA); err != nil {
+			return nil, fmt.Errorf("egress.via: ca %q: %w", e.CA, cause(err))
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(v.CA) {
+			return nil, fmt.Errorf("egress.via: ca %q: holds no certificate in PEM", e.CA)
+		}
+	}
 	if e.User == "" && e.Password == "" {
 		return v, nil
 	}
@@ -150,6 +187,11 @@ func (a *App) via(e config.Egress) (*dial.Via, error) {
 // now. A certificate that cannot be used never replaces one that can (promise 9).
 func (b *built) connect(pool *dial.Pool, set *secret.Set, log *slog.Logger) {
 	b.direct.connect(pool, set)
+	if b.gateway != nil {
+		if err := b.gateway.connect(pool, set); err != nil {
+			log.Warn("gateway cannot be used", "error", err)
+		}
+	}
 	for i := range b.rules {
 		r := &b.rules[i]
 		if err := r.connect(pool, set); err != nil {
@@ -199,7 +241,11 @@ func (b *built) clientsDiffer(set *secret.Set) bool {
 // upstreams are all that the configuration uses.
 func (b *built) upstreams() []*dial.Upstream {
 	var all []*dial.Upstream
-	for _, r := range append([]route{b.direct}, b.rules...) {
+	ways := append([]route{b.direct}, b.rules...)
+	if b.gateway != nil {
+		ways = append(ways, *b.gateway)
+	}
+	for _, r := range ways {
 		if r.upstream != nil {
 			all = append(all, r.upstream)
 		}
@@ -213,7 +259,10 @@ func (b *built) snapshot(generation uint64, set *secret.Set) *proxy.Snapshot {
 		Generation: generation, Policy: b.cfg.Policy, Secrets: set, Callers: b.callers,
 		Limits: limitsOf(b.cfg.Limits), Direct: b.direct.upstream, ObserveUntil: b.cfg.ObserveUntil,
 		AuditPaths: b.cfg.Audit.Paths, IPConnectSNI: b.cfg.Listen.IPConnectSNI,
-		CallersOnly: beyondLoopback(b.cfg.Listen) && !b.cfg.Listen.UnsafeOpen,
+		CallersOnly: b.private || beyondLoopback(b.cfg.Listen) && !b.cfg.Listen.UnsafeOpen,
+	}
+	if b.gateway != nil && b.gateway.upstream != nil {
+		s.Gateway = &proxy.Gateway{Upstream: b.gateway.upstream, Audience: b.cfg.Gateway.Audience}
 	}
 	for i, r := range b.cfg.Rules {
 		rule := proxy.Rule{
@@ -247,14 +296,35 @@ func limitsOf(l config.Limits) proxy.Limits {
 // caHosts are the host patterns that the CA must permit.
 func caHosts(cfg *config.Config) []string { return cfg.Policy.InterceptedHosts() }
 
-// named are the files that a configuration names and that are read when it is loaded.
-func named(cfg *config.Config) []string {
-	var files []string
-	for _, r := range cfg.Rules {
-		if r.Upstream.CA != "" {
-			files = append(files, r.Upstream.CA)
-		}
+// files are what the configuration is loaded from.
+func (a *App) files() ([]config.File, error) {
+	if a.o.Frozen != nil {
+		return a.o.Frozen.Files, nil
 	}
-	slices.Sort(files)
-	return slices.Compact(files)
+	return config.Read(a.path, a.o.Profile)
+}
+
+// readNamed reads a file that the configuration names.
+func (a *App) readNamed(path string) ([]byte, error) {
+	if a.o.Frozen == nil {
+		return os.ReadFile(path)
+	}
+	data, ok := a.o.Frozen.Named[path]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return data, nil
+}
+
+// fingerprint changes whenever the configuration's files do or, given a configuration, the files that
+// it names. A frozen one does not change.
+func (a *App) fingerprint(cfg *config.Config) string {
+	switch {
+	case a.o.Frozen != nil:
+		return "frozen"
+	case cfg == nil:
+		return fingerprint(config.Paths(a.path, a.o.Profile)...)
+	default:
+		return fingerprint(cfg.Named()...)
+	}
 }

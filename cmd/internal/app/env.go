@@ -36,14 +36,43 @@ func DefaultConfig() (string, error) {
 	}
 }
 
+// Home is the user's home directory, "" where there is none.
+func Home() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return home
+}
+
+// StateDir is where Attaché keeps what it must remember for this user, by the XDG Base Directory
+// Specification: $XDG_STATE_HOME/attache, else ~/.local/state/attache.
+func StateDir() (string, error) {
+	if dir, ok := os.LookupEnv("XDG_STATE_HOME"); ok && filepath.IsAbs(dir) {
+		return filepath.Join(dir, "attache"), nil
+	}
+	if home := Home(); home != "" {
+		return filepath.Join(home, ".local", "state", "attache"), nil
+	}
+	return "", &UsageError{Err: errors.New("no home directory to remember in"), Hint: "set HOME or XDG_STATE_HOME"}
+}
+
+// ConfigEnv is what loading a configuration needs of this process.
+func ConfigEnv(version string) config.Env { return config.Env{Getenv: os.LookupEnv, Version: version} }
+
 // LoadConfig loads and checks a configuration with the process's environment. An error is a
 // [UsageError]. Nothing is contacted and no secret is read.
-func LoadConfig(path, version string) (*config.Config, error) {
-	cfg, err := config.Load(path, config.Env{Getenv: os.LookupEnv, Version: version})
+func LoadConfig(path, profile, version string) (*config.Config, error) {
+	cfg, err := config.Load(path, config.Env{Getenv: os.LookupEnv, Version: version, Profile: profile})
 	if err != nil {
 		return nil, &UsageError{Err: err}
 	}
 	return cfg, nil
+}
+
+// ReadListen is what a configuration that [LoadConfig] finds faulty says under listen, if it can be read.
+func ReadListen(path, profile string) (config.Listen, bool) {
+	return config.ReadListen(path, config.Env{Getenv: os.LookupEnv, Profile: profile})
 }
 
 // refuseHTTP2Debug refuses GODEBUG=http2debug=1 and 2, with which net/http logs every header, the

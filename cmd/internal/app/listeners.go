@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
@@ -30,6 +32,7 @@ type listenSpec struct {
 	kind    listenerKind
 	name    string
 	address string // "host:port" or "unix:/path"
+	tls     bool   // clients speak TLS with the proxy
 	route   config.Route
 }
 
@@ -63,7 +66,7 @@ func listenSpecs(l config.Listen) []listenSpec {
 			specs = append(specs, s)
 		}
 	}
-	add(listenSpec{kind: proxyListener, name: "proxy", address: l.Proxy})
+	add(listenSpec{kind: proxyListener, name: "proxy", address: l.Proxy, tls: l.TLS})
 	for _, r := range l.Routes {
 		add(listenSpec{kind: routeListener, name: "route " + r.Host, address: r.Listen, route: r})
 	}
@@ -74,7 +77,7 @@ func listenSpecs(l config.Listen) []listenSpec {
 
 // openListeners opens what specs asks for and have does not offer. It returns all of specs in order,
 // those that are new, and those of have that specs no longer asks for. On error nothing stays open.
-func openListeners(ctx context.Context, specs []listenSpec, have []*listener) (all, opened, gone []*listener, err error) {
+func openListeners(ctx context.Context, specs []listenSpec, have []*listener, passed passedSockets) (all, opened, gone []*listener, err error) {
 	kept := map[*listener]bool{}
 	find := func(fits func(*listener) bool) *listener {
 		if i := slices.IndexFunc(have, fits); i >= 0 {
@@ -83,6 +86,9 @@ func openListeners(ctx context.Context, specs []listenSpec, have []*listener) (a
 		return nil
 	}
 	var faults []error
+	if err := passed.unclaimed(specs); err != nil {
+		faults = append(faults, err)
+	}
 	for _, s := range specs {
 		if old := find(func(l *listener) bool { return l.listenSpec == s }); old != nil {
 			kept[old] = true
@@ -93,8 +99,14 @@ func openListeners(ctx context.Context, specs []listenSpec, have []*listener) (a
 			faults = append(faults, fmt.Errorf("listener %q: %s: serves %q now; to give it another purpose needs a restart", s.name, s.address, old.name))
 			continue
 		}
-		l, err := openListener(ctx, s.address)
+		l, err := passed.open(s)
+		if l == nil && err == nil {
+			l, err = openListener(ctx, s.address)
+		}
 		if err != nil {
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = fmt.Errorf("%w; attache status tells whether another Attaché is there, and listen in the configuration chooses other addresses", err)
+			}
 			faults = append(faults, fmt.Errorf("listener %q: %w", s.name, err))
 			continue
 		}
@@ -137,10 +149,12 @@ func (a *App) serve(l *listener) {
 	}
 	a.serving.Go(func() {
 		var err error
-		switch l.kind {
-		case proxyListener:
+		switch {
+		case l.kind == proxyListener && l.tls:
+			err = a.proxy.ServeTLS(l.Listener, l.name)
+		case l.kind == proxyListener:
 			err = a.proxy.Serve(l.Listener, l.name)
-		case routeListener:
+		case l.kind == routeListener:
 			err = a.proxy.ServeRoute(l.Listener, proxy.Route{Name: l.name, Scheme: l.route.Scheme, Host: l.route.Host, Port: l.route.Port})
 		default:
 			err = l.server.Serve(l.Listener)
@@ -169,7 +183,8 @@ func (a *App) retire(l *listener) {
 // adminServer serves admin or health. Its limits bound what anyone who reaches it can hold.
 func (a *App) adminServer(l *listener) *http.Server {
 	o := admin.Options{
-		Log: a.log, Version: a.o.Version, Recent: a.recent, Metrics: a.metrics,
+		Log: a.log, Version: a.o.Version, Hostname: hostname(), Recent: a.recent, Metrics: a.metrics,
+		Window: a.window, Feed: a.feed, Reasons: adminReasons(),
 		Token: a.adminToken, Unix: l.Addr().Network() == "unix",
 	}
 	h := admin.HealthHandler(a, o)
@@ -180,6 +195,12 @@ func (a *App) adminServer(l *listener) *http.Server {
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
+}
+
+// hostname tells this machine or pod from others; empty if it has no name.
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 // adminToken verifies what admin_token names, if anything.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -55,10 +56,12 @@ func (a *App) reloads(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-a.reload.hup:
+			done := a.reloading()
 			if err := a.audit.reopen(); err != nil {
 				a.log.Error("audit log cannot be reopened", "error", err)
 			}
 			_ = a.Reload(ctx)
+			done()
 		case <-a.reload.notice:
 			a.reloadChanged(ctx)
 		case <-poll.C:
@@ -74,15 +77,18 @@ func (a *App) reloads(ctx context.Context) {
 // watchFiles asks for notices of changes to what a configuration was read from. A new file beside
 // them gives none: the poll finds it.
 func (a *App) watchFiles(cfg *config.Config) (stop func()) {
+	if a.o.Frozen != nil {
+		return func() {}
+	}
 	paths := append([]string{a.path}, cfg.Files...)
-	paths = append(paths, named(cfg)...)
+	paths = append(paths, cfg.Named()...)
 	return a.dirs.Watch(paths, func() { nudge(a.reload.notice) })
 }
 
 // reloadChanged reloads if the files differ from those of the last attempt, once they have settled:
 // half a file may be valid and mean something else.
 func (a *App) reloadChanged(ctx context.Context) {
-	print := func() string { return fingerprint(a.path) + fingerprint(named(a.config())...) }
+	print := func() string { return a.fingerprint(nil) + a.fingerprint(a.config()) }
 	a.reload.mu.Lock()
 	tried := a.reload.tried
 	a.reload.mu.Unlock()
@@ -117,6 +123,7 @@ func (a *App) Reload(ctx context.Context) error {
 	err := a.reconfigure()
 	if !a.draining.Load() {
 		a.store.Refresh(ctx)
+		a.refreshIdentity(ctx)
 	}
 	return err
 }
@@ -129,7 +136,7 @@ func (a *App) reconfigure() error {
 	if a.draining.Load() {
 		return errors.New("shutting down")
 	}
-	a.reload.tried = fingerprint(a.path) + fingerprint(named(a.config())...)
+	a.reload.tried = a.fingerprint(nil) + a.fingerprint(a.config())
 	next, err := a.load()
 	if err == nil {
 		keepInjectors(next.cfg, a.config())
@@ -155,7 +162,12 @@ func (a *App) adopt(next *built) error {
 	if err := needsRestart(old, next.cfg); err != nil {
 		return err
 	}
-	all, opened, gone, err := openListeners(a.ctx, listenSpecs(next.cfg.Listen), have)
+	own, err := a.changeIdentity(a.reload.ctx, next.cfg.Identity)
+	if err != nil {
+		return err
+	}
+	defer a.closeUnlessInForce(own)
+	all, opened, gone, err := openListeners(a.ctx, listenSpecs(next.cfg.Listen), have, a.passed)
 	if err != nil {
 		return err
 	}
@@ -174,11 +186,19 @@ func (a *App) adopt(next *built) error {
 	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(a.reload.ctx, reapply)
 	a.store.Apply(ctx, secretSpecs(next.cfg))
+	both := a.fetches(old) // the former rules go on until the new ones are in force
+	maps.Copy(both, a.fetches(next.cfg))
+	a.tokens.Apply(both)
+	a.tokens.Wait(ctx)
 	cancel()
 	a.own.Store(newOwnAddrs(all))
+	former := a.exchangeIdentity(own)
 	generation := a.putInForce(next, all)
+	a.tokens.Apply(a.fetches(next.cfg))
+	a.closeUnlessInForce(former)
 	a.reload.tried = next.fingerprint
 	a.metrics.Configure(metricNames(next.cfg))
+	a.window.Configure(ruleIDs(next.cfg))
 	for _, l := range opened {
 		a.serve(l)
 	}

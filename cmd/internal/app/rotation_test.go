@@ -156,16 +156,23 @@ func TestRotationUnderLoad(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("renames over open files and symlinks need privileges on Windows")
 	}
-	rotations, calls, pause := 4, int64(0), 100*time.Millisecond
+	l := loadOf{clients: 16, rotations: 4, pause: 100 * time.Millisecond}
 	if *rotationFull {
-		rotations, calls, pause = 20, 20_000, 4*time.Millisecond
+		l = loadOf{clients: 64, rotations: 20, calls: 20_000, pause: 4 * time.Millisecond}
 	}
 	for name, st := range styles() {
-		t.Run(name, func(t *testing.T) { rotateUnderLoad(t, st, rotations, calls, pause) })
+		t.Run(name, func(t *testing.T) { rotateUnderLoad(t, st, l) })
 	}
 }
 
-func rotateUnderLoad(t *testing.T, st style, rotations int, calls int64, pause time.Duration) {
+// loadOf is how much is asked of a proxy while secrets rotate.
+type loadOf struct {
+	clients, rotations int
+	calls              int64         // at least
+	pause              time.Duration // of a client between calls
+}
+
+func rotateUnderLoad(t *testing.T, st style, load loadOf) {
 	v := newVendor(t)
 	s := newSite(t, v.ServeHTTP)
 	key := func(i int) string { return fmt.Sprintf("made-up-key-%04d-%s", i, strings.Repeat("x", 200)) }
@@ -181,14 +188,15 @@ func rotateUnderLoad(t *testing.T, st style, rotations int, calls int64, pause t
 	await(t, "started", r.Started)
 	var failed, done atomic.Int64
 	var workers, warm sync.WaitGroup
-	stop := make(chan struct{})
-	for i := range 64 {
+	stop, handshakes := make(chan struct{}), make(chan struct{}, 4)
+	for i := range load.clients {
 		c := r.clientOf(i%2 == 0)
 		warm.Add(1)
 		workers.Go(func() {
-			first := sync.OnceFunc(warm.Done)
+			handshakes <- struct{}{}
+			first := sync.OnceFunc(func() { <-handshakes; warm.Done() })
 			defer first()
-			tick := time.NewTicker(pause)
+			tick := time.NewTicker(load.pause)
 			defer tick.Stop()
 			for {
 				select {
@@ -211,10 +219,10 @@ func rotateUnderLoad(t *testing.T, st style, rotations int, calls int64, pause t
 			}
 		})
 	}
-	warm.Wait() // 64 handshakes at once are another test
+	warm.Wait() // many handshakes at once are another test
 	loaded := v.clock.now()
 	n := 0
-	for n < rotations || done.Load() < calls {
+	for n < load.rotations || done.Load() < load.calls {
 		v.clock.pass(overlap) // a ticker would hurry after a stall
 		n++
 		v.issue(key(n))
@@ -270,7 +278,7 @@ func (r *running) clientOf(h2 bool) *http.Client {
 		ForceAttemptHTTP2: h2,
 	}
 	r.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 // TestOldRevokedAtOnce: the vendor refuses the old key the moment that the new one is written, before

@@ -58,8 +58,10 @@ func Resolve(ctx context.Context, cfg *config.Config) []watcher.Status {
 	all := store.Status()
 	for i := range all {
 		e, _ := store.Set().Entry(secret.Ref(all[i].Name))
-		if text := shortFor(cfg, e.Current); text != "" {
-			all[i].Warnings = append(slices.Clone(all[i].Warnings), text)
+		for _, text := range []string{shortFor(cfg, e.Current), weakToken(cfg, e.Current)} {
+			if text != "" {
+				all[i].Warnings = append(slices.Clone(all[i].Warnings), text)
+			}
 		}
 	}
 	return all
@@ -75,14 +77,18 @@ func (a *App) onSet(set *secret.Set) {
 	case a.now.clientsDiffer(set):
 		a.publishLocked() // a client certificate is part of a connection pool's identity
 	default:
-		a.live.SetSecrets(set)
+		a.live.SetSecrets(a.secretsLocked())
 	}
 }
 
 // publishLocked puts what was last built in force with the newest secrets. App.mu is held.
 func (a *App) publishLocked() {
+	a.showLocked(a.now.identityState())
+	a.now.showing = a.now.identity
 	a.now.connect(a.pool, a.now.set, a.log)
-	a.live.Publish(a.now.snapshot(a.now.generation, a.now.set))
+	s := a.now.snapshot(a.now.generation, a.secretsLocked())
+	s.Identity = a.now.identityState()
+	a.live.Publish(s)
 	a.pool.Retain(a.now.upstreams())
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/inject/secret"
 	"github.com/attache-proxy/attache/inject/stream"
 )
@@ -28,4 +29,19 @@ func shortFor(cfg *config.Config, v secret.Value) string {
 		return ""
 	}
 	return fmt.Sprintf("under %d bytes, so answers of %s are scrubbed of it in headers only", stream.MinBody, strings.Join(ids, ", "))
+}
+
+// WeakToken is the warning of a token that callers prove themselves by and that can be guessed.
+const WeakToken = "under 20 bytes, which is little for a token"
+
+// leastToken is what tokens of 120 random bits take in base64.
+const leastToken = 20
+
+// weakToken is [WeakToken] for such a token, else "".
+func weakToken(cfg *config.Config, v secret.Value) string {
+	token := string(cfg.AdminToken) == v.Name() || slices.ContainsFunc(cfg.Callers, func(c identity.Spec) bool { return c.Token == v.Name() })
+	if v.IsZero() || !token || len(v.Reveal()) >= leastToken {
+		return ""
+	}
+	return WeakToken
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"sync"
@@ -68,4 +69,9 @@ func nudge(c chan<- struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// UntilInterrupted is ctx until the user asks the process to stop; stop gives up waiting for that.
+func UntilInterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }

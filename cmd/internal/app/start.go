@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/inject"
+	"github.com/attache-proxy/attache/inject/mint"
 	"github.com/attache-proxy/attache/proxy"
 	"github.com/attache-proxy/attache/proxy/admin"
 	"github.com/attache-proxy/attache/proxy/audit"
@@ -24,38 +26,48 @@ const firstReads = 100 * time.Millisecond
 // start brings everything up in order. What it has started when it fails, stop takes down.
 func (a *App) start() error {
 	cfg := a.now.cfg
+	if err := a.connectManager(); err != nil {
+		return &UsageError{Err: err}
+	}
 	if err := a.openAudit(cfg.Audit); err != nil {
 		return &UsageError{Err: err}
 	}
 	if a.o.Process {
 		harden(a.log)
+	} else if a.o.Command != nil {
+		hide(a.log)
 	}
-	a.recent = audit.NewRecent(200)
+	a.recent, a.window, a.feed = audit.NewRecent(remembered), admin.NewWindow(time.Now()), admin.NewFeed()
 	a.metrics = admin.NewMetrics(a.o.Version, a.gauges())
-	a.sinks = sinks{&a.audit, a.metrics, a.recent}
+	a.sinks = sinks{&a.audit, a.metrics, a.recent, a.window, a.feed}
 	if a.o.Sink != nil {
 		a.sinks = append(a.sinks, a.o.Sink)
 	}
 	a.metrics.Configure(metricNames(cfg))
+	a.window.Configure(ruleIDs(cfg))
 	a.dirs = dirwatch.New(dirwatch.Options{Log: a.log})
 	a.pool = dial.NewPool(dial.Options{Log: a.log, Own: a.isOwn})
 	a.store = watcher.New(watcher.Options{Log: a.log, OnSet: a.onSet, OnChange: a.onChange, OnMissed: func(string) { a.metrics.MissedChange() }, Notices: a.dirs})
+	a.tokens = mint.New(mint.Options{Log: a.log, OnChange: a.onToken, OnFetch: a.onFetch})
 	a.working.Go(func() {
 		defer close(a.applied)
 		a.store.Apply(a.ctx, secretSpecs(cfg))
 	})
-	if err := a.openCA(cfg); err != nil {
-		return &UsageError{Err: fmt.Errorf("ca: %w", err)}
+	if a.now.identity = a.newIdentity(cfg.Identity, nil); a.now.identity != nil {
+		a.now.identity.start()
 	}
-	all, _, _, err := openListeners(a.ctx, listenSpecs(cfg.Listen), nil)
+	a.tokens.Apply(a.fetches(cfg))
+	// Before the CA, which clients of another Attaché would read if this one cannot start beside it.
+	all, _, _, err := openListeners(a.ctx, listenSpecs(cfg.Listen), nil, a.passed)
 	if err != nil {
 		return err
 	}
-	a.own.Store(newOwnAddrs(all))
-	select {
-	case <-a.applied:
-	case <-time.After(firstReads):
+	if err := a.openCA(cfg); err != nil {
+		closeAll(all)
+		return &UsageError{Err: fmt.Errorf("ca: %w", err)}
 	}
+	a.own.Store(newOwnAddrs(all))
+	a.waitFirst()
 	a.proxy = proxy.New(&a.live, a.proxyOptions(cfg.Limits))
 	a.putInForce(a.now.built, all)
 	for _, l := range all {
@@ -68,12 +80,30 @@ func (a *App) start() error {
 		}
 	})
 	if a.o.Process {
-		a.working.Go(func() { tidyMemory(a.ctx) })
+		a.working.Go(func() { tidyMemory(a.ctx, a.log) })
+		a.paceCollector()
 	}
 	a.warn(cfg)
 	a.record(audit.Event{Type: audit.Started, ConfigGeneration: 1, Detail: "version " + a.o.Version})
 	close(a.ready)
+	a.working.Go(func() { a.report(a.ctx) })
 	return nil
+}
+
+// waitFirst waits for the first reads of the secrets and the first identity, but not for long.
+func (a *App) waitFirst() {
+	enough := time.After(firstReads)
+	waits := []<-chan struct{}{a.applied}
+	if a.now.identity != nil {
+		waits = append(waits, a.now.identity.ready())
+	}
+	for _, w := range waits {
+		select {
+		case <-w:
+		case <-enough:
+			return
+		}
+	}
 }
 
 // putInForce publishes b with the newest secrets and counts it as a new generation.
@@ -104,7 +134,7 @@ func (a *App) openAudit(c config.Audit) error {
 func (a *App) openCA(cfg *config.Config) (err error) {
 	a.ca, err = mitm.New(mitm.Options{
 		Publish: cfg.CA.Publish, State: cfg.CA.State, Permit: cfg.CA.Permit,
-		Unconstrained: cfg.CA.Unconstrained, CertFile: cfg.CA.Cert, KeyFile: cfg.CA.Key, Log: a.log,
+		Unconstrained: cfg.CA.Unconstrained, MoreRoots: a.moreRoots(), CertFile: cfg.CA.Cert, KeyFile: cfg.CA.Key, Log: a.log,
 		OnGeneration: func(g mitm.Generation) {
 			a.record(audit.Event{Type: audit.CAGeneration, Detail: "generation " + g.ID + ", until " + g.NotAfter.UTC().Format(time.DateOnly)})
 		},
@@ -122,6 +152,17 @@ func (a *App) proxyOptions(l config.Limits) proxy.Options {
 	}
 }
 
+// remembered is how many events the admin API can tell of, and how many refusals beside them.
+const remembered = 500
+
+func ruleIDs(cfg *config.Config) []string {
+	var ids []string
+	for _, r := range cfg.Rules {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
 // metricNames are the configured names that metrics may use as label values.
 func metricNames(cfg *config.Config) admin.Names {
 	n := admin.Names{Credentials: map[string]string{}, Reasons: map[string]string{}}
@@ -129,6 +170,9 @@ func metricNames(cfg *config.Config) admin.Names {
 		n.Rules = append(n.Rules, r.ID)
 		for _, c := range r.Attach {
 			n.Credentials[c.Name] = c.Kind
+			if _, fetched := c.Injector.(inject.Minter); fetched {
+				n.Fetched = append(n.Fetched, c.Name)
+			}
 		}
 	}
 	callers := map[string]bool{}
@@ -154,7 +198,9 @@ func (a *App) gauges() admin.Gauges {
 		CAExpiry:         a.caExpiry,
 		ConfigGeneration: func() uint64 { return a.Config().Generation },
 		ConfigOK:         func() bool { return a.Config().LastError == "" },
+		ObserveEnd:       func() time.Time { return a.config().ObserveUntil },
 		Secrets:          a.secretGauges,
+		Identity:         a.OwnIdentity,
 	}
 }
 
@@ -181,6 +227,7 @@ func (a *App) secretGauges() []admin.SecretGauge {
 // under way, listeners, what works in the background, and the audit log last.
 func (a *App) stop() {
 	a.draining.Store(true)
+	a.tell("STOPPING=1", "STATUS=Letting what is under way finish")
 	a.reload.end() // a reload must not open what stop has closed
 	if a.proxy != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), a.config().Shutdown)
@@ -189,12 +236,19 @@ func (a *App) stop() {
 		}
 		cancel()
 	}
+	if a.feed != nil {
+		a.feed.Close() // or those who watch would keep the listeners
+	}
 	a.closeListeners()
 	a.cancel()
 	a.serving.Wait()
 	a.working.Wait()
 	if a.store != nil {
 		_ = a.store.Close()
+	}
+	a.now.identity.close()
+	if a.tokens != nil {
+		_ = a.tokens.Close()
 	}
 	if a.dirs != nil {
 		_ = a.dirs.Close()

@@ -7,18 +7,22 @@ import (
 	"github.com/attache-proxy/attache/inject/secret"
 )
 
-// UsersOf names the rules that cannot work without the named secret: they attach it, or present it as
-// their client certificate.
-func UsersOf(cfg *config.Config, name string) []string {
-	var ids []string
+// usersByName is UsersOf for every secret at once.
+func usersByName(cfg *config.Config) map[string][]string {
+	users := map[string][]string{}
 	for _, r := range cfg.Rules {
-		uses := r.Upstream.Client == secret.Ref(name)
+		needed := []secret.Ref{r.Upstream.Client}
 		for _, c := range r.Attach {
-			uses = uses || slices.Contains(c.Injector.Secrets(), secret.Ref(name))
+			needed = append(needed, c.Injector.Secrets()...)
 		}
-		if uses {
-			ids = append(ids, r.ID)
+		slices.Sort(needed)
+		for _, ref := range slices.Compact(needed) {
+			users[string(ref)] = append(users[string(ref)], r.ID)
 		}
 	}
-	return ids
+	return users
 }
+
+// UsersOf names the rules that cannot work without the named secret: they attach it, or present it as
+// their client certificate.
+func UsersOf(cfg *config.Config, name string) []string { return usersByName(cfg)[name] }

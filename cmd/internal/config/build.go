@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -22,9 +23,13 @@ type builder struct {
 	credentials map[string]*node
 	ids         map[string]*node
 
-	bound []bound               // listeners
-	named map[string]Credential // built, by name
-	used  map[string]bool       // named credentials that a rule attaches
+	bound  []bound               // listeners
+	needs  []*node               // that need the proxy to have an identity
+	tokens []*node               // that need it to give tokens
+	named  map[string]Credential // built, by name
+	used   map[string]bool       // named credentials that a rule attaches
+
+	placeholders map[string]placeholder // of client_env, by variable
 }
 
 func newBuilder(d *decoder, docs []*document, env Env) *builder {
@@ -32,13 +37,14 @@ func newBuilder(d *decoder, docs []*document, env Env) *builder {
 		decoder: d, docs: docs, env: env, cfg: &Config{},
 		callers: map[string]*node{}, secrets: map[string]*node{}, credentials: map[string]*node{}, ids: map[string]*node{},
 		named: map[string]Credential{}, used: map[string]bool{},
+		placeholders: map[string]placeholder{},
 	}
 }
 
 // incomplete reports whether a file could not be parsed.
-func (b *builder) incomplete(files []file) bool {
+func (b *builder) incomplete(files []file, roots []*node) bool {
 	for _, f := range files {
-		parsed := slices.ContainsFunc(b.docs, func(d *document) bool { return d.Node.file == f.name })
+		parsed := slices.ContainsFunc(roots, func(n *node) bool { return n.file == f.name })
 		if !parsed && slices.ContainsFunc(b.errors, func(p Problem) bool { return p.File == f.name }) {
 			return true
 		}
@@ -48,7 +54,7 @@ func (b *builder) incomplete(files []file) bool {
 
 // singletons holds what is one thing to one place over all files.
 func (b *builder) singletons() {
-	for _, key := range []string{"listen", "ca", "unmatched", "egress", "limits", "audit"} {
+	for _, key := range []string{"listen", "identity", "ca", "unmatched", "clients", "gateway", "egress", "limits", "audit"} {
 		var first *node
 		for _, doc := range b.docs {
 			switch e := doc.Node.get(key); {
@@ -84,11 +90,16 @@ func (b *builder) build() *Config {
 	b.buildLimits()
 	b.buildAudit()
 	b.buildEgress()
+	b.buildGateway()
 	b.buildUnmatched()
+	b.buildClients()
 	b.buildRules()
+	b.checkDirect()
 	b.buildTests()
+	b.buildIdentity()
 	b.checkRefs()
 	b.checkOpen()
+	b.checkProduction()
 	return b.cfg
 }
 
@@ -149,7 +160,9 @@ func (b *builder) buildSecrets() {
 			}
 			if s.Kind.kind != nil {
 				out.Kind = s.Kind.kind.name
-				out.Source = b.source(s.Kind, source.Env{Getenv: b.env.Getenv})
+				out.Source = b.source(s.Kind, source.Env{
+					Getenv: b.env.Getenv, Dir: b.env.Dir, MayRun: b.env.MayRun, Repository: b.env.repository,
+				})
 			}
 			b.cfg.Secrets = append(b.cfg.Secrets, out)
 		}
@@ -212,8 +225,16 @@ func (b *builder) buildAudit() {
 	case none:
 		b.cfg.Audit.File = ""
 	default:
-		b.cfg.Audit.File = a.File
+		b.cfg.Audit.File = b.path(a.File)
 	}
+}
+
+// path makes a relative path start where the configuration's do.
+func (b *builder) path(path string) string {
+	if path == "" || path == "-" || b.env.Dir == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(b.env.Dir, path)
 }
 
 func (b *builder) buildUnmatched() {
@@ -225,6 +246,8 @@ func (b *builder) buildUnmatched() {
 	b.cfg.ObserveUntil = until
 	if n := n.at("observe_until"); !until.After(b.env.Now()) {
 		b.warn(n, "take it out", "unmatched.observe_until: has passed; unmatched hosts are refused")
+	} else if b.cfg.passesOn() {
+		b.fail(n, "", "unmatched.observe_until: does nothing beside gateway, which decides on hosts that no rule names")
 	} else if b.cfg.Egress.Via != "" {
 		// Nobody judges the addresses of what the other proxy resolves (promise 11).
 		b.fail(n, "", "unmatched.observe_until: behind egress.via only hosts that rules name are allowed")

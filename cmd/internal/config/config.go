@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/attache-proxy/attache/identity"
@@ -14,6 +15,7 @@ import (
 type Config struct {
 	Files        []string // that it was read from
 	Listen       Listen
+	Identity     Identity
 	Callers      []identity.Spec
 	CA           CA
 	Secrets      []Secret
@@ -21,18 +23,34 @@ type Config struct {
 	Rules        []Rule
 	Policy       *policy.Policy // compiled from Rules
 	ObserveUntil time.Time
+	NoProxy      []string // clients.no_proxy
 	Egress       Egress
+	Gateway      Gateway
 	Limits       Limits
 	Shutdown     time.Duration // limits.shutdown_grace
 	Audit        Audit
 	Tests        []Test
 	AdminToken   secret.Ref
-	Warnings     []Problem // what check prints, serve logs
+	Warnings     []Problem         // what check prints, serve logs
+	Production   []Problem         // what check --production refuses
+	Vars         map[string]string // the declared variables and what they stand for
+}
+
+// Named are the files that the configuration names and that are read when it is put in force, sorted:
+// whose word is taken for who an upstream is. Secrets are read from elsewhere, and again and again.
+func (c *Config) Named() []string {
+	files := []string{c.Egress.CA}
+	for _, r := range c.Rules {
+		files = append(files, r.Upstream.CA)
+	}
+	slices.Sort(files)
+	return slices.DeleteFunc(slices.Compact(files), func(f string) bool { return f == "" })
 }
 
 // Listen are the listeners. An address is "host:port" or "unix:/path"; empty: none.
 type Listen struct {
 	Proxy, Admin, Health string
+	TLS                  bool // listen.proxy.tls: spiffe
 	Routes               []Route
 	IPConnectSNI         bool
 	UnsafeOpen           bool // listen.unsafe_open: a non-loopback proxy listener without caller authentication
@@ -91,12 +109,14 @@ type Rule struct {
 	Upgrades       []string
 	NoRetry401     bool // retry_401: false
 	Limits         Limits
+	ClientEnv      map[string]string // placeholders by variable
 }
 
 // Upstream says how a rule's upstream is reached.
 type Upstream struct {
 	ConnectTo, ServerName, CA, Peer string     // CA: path of a PEM file
 	Client                          secret.Ref // PEM certificate and key in one secret
+	SVID                            bool       // the proxy's own SVID is presented; Peer without CA is verified by its trust bundles
 	Protocol                        string     // "", "http1", "http2"
 	Allow                           []string   // CIDR
 	Plaintext                       bool
@@ -108,6 +128,14 @@ type Egress struct {
 	User     string
 	Password secret.Ref // empty: none
 	CA       string     // PEM file for an https:// proxy
+}
+
+// Gateway is another Attaché that decides on hosts which no rule names. The
+// zero Gateway is none.
+type Gateway struct {
+	Address  string // host:port of its TLS listener
+	Peer     string // the SPIFFE ID, or pattern, that it must have
+	Audience string // of the callers' JWT-SVIDs that are passed on to it; empty: none are
 }
 
 // Limits are global or a rule's own; a rule's unset ones are filled from the

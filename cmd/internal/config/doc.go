@@ -13,8 +13,9 @@
 // # Loading
 //
 // The steps of a load are: read the files; cut each into tokens and parse it
-// into nodes; check requires and version; fill in variables; decode nodes into
-// the structs of the grammar by reflection; merge the files; check across them; build the
+// into nodes; check requires and version; lay layers over the file below them;
+// fill in variables; decode nodes into the structs of the grammar by reflection;
+// merge the files of a directory; check across them; build the
 // specs. A step collects all its problems, and the later ones run on what is
 // sound, so that one run tells everything.
 //

@@ -137,6 +137,8 @@ func TestHostileFiles(t *testing.T) {
 		"latin":      {"version: 1\nx-owner: \"caf\xe9\"\n", "attache.yaml:2:14: not UTF-8"},
 		"nul":        {"version: 1\n\x00", "control character"},
 		"escape":     {"version: 1\nx-a: \x1b[2J", "control character"},
+		"escaped":    {"version: 1\nrules: [{id: a, hosts: a.example, deny: \"\\e[2J\"}]\n", "attache.yaml:2:41: a control character (U+001B)"},
+		"C1":         {"version: 1\nrules: [{id: a, hosts: a.example, \"de\\u009bny\": true}]\n", "a control character (U+009B)"},
 		"byte order": {"version: 1\n\ufeffrules: []\n", "control character"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -184,7 +186,7 @@ func TestSuggestions(t *testing.T) {
 		"path": "paths", "host": "hosts", "metohds": "methods", "atach": "attach", "banana": "", "x": "", "": "",
 		strings.Repeat("a", 10_000): "",
 	} {
-		if got := nearest(word, keys); got != want {
+		if got := Nearest(word, keys); got != want {
 			t.Errorf("%.20q: %q, want %q", word, got, want)
 		}
 	}

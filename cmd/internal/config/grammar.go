@@ -10,13 +10,16 @@ type document struct {
 	Version     int                        `json:"version" jsonschema:"the version of this grammar; every file says it" enum:"1" example:"1"`
 	Requires    string                     `json:"requires,omitempty" jsonschema:"the oldest release that can load this file; an older one says so in one line and stops" example:"\"1.4\""`
 	Vars        map[string]string          `json:"vars,omitempty" empty:"ok" jsonschema:"variables and their defaults. ${name} in any value is filled from ATTACHE_VAR_name; one that is unset or empty takes its default, and without one is an error. A literal ${ is written $${" example:"{ns: \"\", region: eu}"`
-	Listen      listenSpec                 `json:"listen,omitzero" empty:"ok" jsonschema:"where Attaché listens"`
+	Listen      listenSpec                 `json:"listen,omitzero" empty:"ok" jsonschema:"where Attaché listens. A socket that systemd passes on serves the listener of its address"`
+	Identity    identitySpec               `json:"identity,omitzero" jsonschema:"who the proxy itself is: its X509-SVID, its JWT-SVIDs, and the trust bundles that it verifies others with"`
 	Callers     map[string]*callerSpec     `json:"callers,omitempty" empty:"ok" jsonschema:"who may call, by name, each with the proof that it gives"`
 	CA          caSpec                     `json:"ca,omitzero" empty:"ok" jsonschema:"the certificate authority that signs for the hosts that rules open"`
 	Secrets     map[string]*secretSpec     `json:"secrets,omitempty" empty:"ok" jsonschema:"secrets by name, each with the source that it is read from. No secret stands in the configuration itself"`
 	Credentials map[string]*credentialSpec `json:"credentials,omitempty" empty:"ok" jsonschema:"credentials by name, for those that several rules attach"`
 	Rules       []*ruleSpec                `json:"rules,omitempty" empty:"ok" jsonschema:"what may be called. They are tried in order, over files in the order of their names; the first whose host, query, method, path and caller match decides"`
 	Unmatched   *unmatchedSpec             `json:"unmatched,omitempty" jsonschema:"what becomes of hosts that no rule names: deny, or observe_until" default:"deny"`
+	Clients     clientsSpec                `json:"clients,omitzero" empty:"ok" jsonschema:"what run and env tell clients"`
+	Gateway     *gatewaySpec               `json:"gateway,omitempty" jsonschema:"another Attaché, to which calls to https hosts that no rule names are passed unopened, for it to decide on"`
 	Egress      egressSpec                 `json:"egress,omitzero" empty:"ok" jsonschema:"the way out, for all calls"`
 	Limits      limitsSpec                 `json:"limits,omitzero" empty:"ok" jsonschema:"bounds on what clients and upstreams can take; a rule may have its own. The defaults let long LLM calls, uploads of a GiB and streams of a day live"`
 	Audit       auditSpec                  `json:"audit,omitzero" empty:"ok" jsonschema:"the audit log, one JSON object a line"`
@@ -24,13 +27,20 @@ type document struct {
 }
 
 type listenSpec struct {
-	Proxy      string      `json:"proxy,omitempty" jsonschema:"the proxy, for HTTP_PROXY and HTTPS_PROXY: host:port, unix:/path, or none" default:"127.0.0.1:15001" example:"unix:/run/attache/proxy.sock"`
+	Proxy      proxySpec   `json:"proxy,omitzero" jsonschema:"the proxy, for HTTP_PROXY and HTTPS_PROXY: host:port, unix:/path, or none; or a map" default:"127.0.0.1:15001" example:"unix:/run/attache/proxy.sock"`
 	Admin      string      `json:"admin,omitempty" jsonschema:"status, metrics and JSON: host:port, read-only without admin_token; unix:/path; or none" default:"127.0.0.1:15000" example:"unix:/run/attache/admin.sock"`
 	Health     string      `json:"health,omitempty" jsonschema:"probes and metrics only, so it may bind anywhere: host:port, unix:/path, or none" default:"none" example:"0.0.0.0:15090"`
 	Routes     []routeSpec `json:"routes,omitempty" jsonschema:"listeners for applications that take a base URL; rules decide as ever"`
 	IPConnect  string      `json:"ip_connect,omitempty" enum:"sni" jsonschema:"sni: a CONNECT to an IP address means the host that the TLS client names, which is resolved anew. Without it the address itself must be named by a rule" example:"sni"`
 	AdminToken secret.Ref  `json:"admin_token,omitempty" jsonschema:"the secret that admits changes, such as a reload, over the admin listener" example:"admin-token"`
 	UnsafeOpen bool        `json:"unsafe_open,omitempty" jsonschema:"true allows a proxy listener that is not on loopback and asks nobody who they are" default:"false"`
+}
+
+type proxySpec struct {
+	Node     *node
+	Address  string `json:"address,omitempty" main:"ok" jsonschema:"host:port or unix:/path" default:"127.0.0.1:15001" example:"0.0.0.0:15443"`
+	TLS      string `json:"tls,omitempty" enum:"spiffe" jsonschema:"spiffe: clients speak TLS with the proxy, in HTTP/1.1 or HTTP/2; it shows its SVID and asks for theirs. Those without one get in only where some caller can prove itself otherwise" default:"clients speak in clear" example:"spiffe"`
+	Audience string `json:"audience,omitempty" jsonschema:"the audience that callers' JWT-SVIDs must be for; without it none is accepted" example:"spiffe://acme.example/ns/edge/sa/attache"`
 }
 
 type routeSpec struct {
@@ -43,9 +53,11 @@ type callerSpec struct {
 	UID     *uint32    `json:"uid,omitempty" jsonschema:"the user of the calling process, on a unix socket or (Linux) on loopback" example:"1001"`
 	Token   secret.Ref `json:"token,omitempty" jsonschema:"the secret that it presents as the password in its proxy URL" example:"ci-proxy-token"`
 	Network string     `json:"network,omitempty" jsonschema:"the addresses that it calls from, as CIDR; weak, and marked so in the audit log" example:"172.28.0.0/24"`
+	SPIFFE  string     `json:"spiffe,omitempty" jsonschema:"its SPIFFE ID, or a pattern for IDs of one trust domain: * for one segment of the path, ** at the end for one or more" example:"spiffe://acme.example/ns/shop/sa/checkout"`
+	Proof   string     `json:"proof,omitempty" enum:"mtls,jwt,pod" jsonschema:"how the SPIFFE ID is proven. mtls: by an X509-SVID, to a listener with tls: spiffe. jwt: by a JWT-SVID for the audience of listen.proxy, as a bearer or as the password of user jwt. pod: whoever calls over loopback or a unix socket counts as this ID while the proxy's own SVID carries it" default:"mtls or jwt" example:"pod"`
 }
 
-func (callerSpec) oneOf() []string { return []string{"uid", "token", "network"} }
+func (callerSpec) oneOf() []string { return []string{"uid", "token", "network", "spiffe"} }
 
 type caSpec struct {
 	Publish     string   `json:"publish,omitempty" jsonschema:"the directory that receives ca.pem, bundle.pem and truststore.p12 for clients" default:"none" example:"/run/attache/trust"`
@@ -102,6 +114,7 @@ type ruleSpec struct {
 	Scrub          *scrubSpec        `json:"scrub,omitempty" jsonschema:"where the attached credentials are masked in answers: all, headers (and trailers), or false" default:"all" example:"headers"`
 	Retry401       *bool             `json:"retry_401,omitempty" jsonschema:"false: a 401 of the upstream always passes. Otherwise the call is sent once more where a newer version of its secret is there, or is found within 1s, and its body is at most 64KiB" default:"true" example:"false"`
 	Limits         ruleLimitsSpec    `json:"limits,omitzero" jsonschema:"limits of its own, in place of those of the whole proxy"`
+	ClientEnv      map[string]string `json:"client_env,omitempty" jsonschema:"what run and env put in place of the real key, for clients that insist on one: variables and their placeholders" example:"{STRIPE_SECRET_KEY: sk_test_placeholder}"`
 }
 
 type upstreamSpec struct {
@@ -109,8 +122,8 @@ type upstreamSpec struct {
 	ConnectTo  string     `json:"connect_to,omitempty" jsonschema:"what to dial in place of the host: host:port or unix:/path. The address may be private" example:"10.1.2.3:443"`
 	ServerName string     `json:"server_name,omitempty" jsonschema:"the name to ask for and to verify in TLS" default:"the host" example:"partner.example"`
 	CA         string     `json:"ca,omitempty" jsonschema:"a PEM file of the roots to verify with" default:"the system's" example:"/etc/attache/partner.pem"`
-	Peer       string     `json:"peer,omitempty" jsonschema:"the SPIFFE ID that the server must have, by ca, in place of its name" example:"spiffe://acme.example/ns/crm/sa/api"`
-	Client     secret.Ref `json:"client,omitempty" jsonschema:"the secret that holds the certificate and key, PEM, to present" example:"partner-client"`
+	Peer       string     `json:"peer,omitempty" jsonschema:"the SPIFFE ID that the server must have in place of its name, verified by ca; or else, and then it may be a pattern too, by the trust bundles of identity, whose SVID is presented" example:"spiffe://acme.example/ns/crm/sa/api"`
+	Client     secret.Ref `json:"client,omitempty" jsonschema:"the secret that holds the certificate and key, PEM, to present; or svid, for the SVID of identity" example:"partner-client"`
 	Protocol   string     `json:"protocol,omitempty" enum:"http1,http2" jsonschema:"the HTTP version to speak" default:"what both sides can"`
 	Allow      []string   `json:"allow,omitempty" jsonschema:"networks, as CIDR, that the host may resolve to although they are private" example:"10.20.0.0/16"`
 	Plaintext  bool       `json:"plaintext,omitempty" jsonschema:"true: speak HTTP without TLS to it" default:"false"`
@@ -119,6 +132,13 @@ type upstreamSpec struct {
 type unmatchedSpec struct {
 	Node  *node
 	Until *instant `json:"observe_until,omitempty" jsonschema:"until then, hosts that no rule names pass without credentials, unopened, and the audit log says would_deny" example:"2027-03-02T10:00Z"`
+}
+
+type gatewaySpec struct {
+	Node     *node
+	Address  string `json:"address" jsonschema:"host:port of its listen.proxy, which must have tls: spiffe" example:"attache-gateway.attache.svc:15001"`
+	Peer     string `json:"peer" jsonschema:"the SPIFFE ID that it must have, or a pattern; the SVID of identity is presented to it" example:"spiffe://acme.example/ns/attache/sa/gateway"`
+	Audience string `json:"audience,omitempty" jsonschema:"a caller's JWT-SVID for this audience is passed on to it, unread, so that it knows the caller; otherwise it knows this Attaché only" default:"peer, if that is one ID" example:"attache"`
 }
 
 type egressSpec struct {
@@ -166,6 +186,10 @@ type limitsSpec struct {
 }
 
 func (limitsSpec) hint(string) (string, string) { return "", "" }
+
+type clientsSpec struct {
+	NoProxy []string `json:"no_proxy,omitempty" jsonschema:"what clients call directly: names, .suffixes, addresses and networks as CIDR, which not every client heeds. Loopback is always among them, but for hosts that a rule names" default:"loopback alone" example:"[.svc, .cluster.local, 10.0.0.0/8]"`
+}
 
 type auditSpec struct {
 	File   string `json:"file,omitempty" jsonschema:"the file that events are appended to; - is standard output; none writes nothing" default:"\"-\"" example:"/var/log/attache/audit.jsonl"`

@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/attache-proxy/attache/inject"
 	"github.com/attache-proxy/attache/inject/secret"
@@ -74,8 +75,9 @@ func sampleSourceKind(name string) source.Kind {
 }
 
 func sampleKinds() tables {
+	fetched := slices.IndexFunc(inject.Kinds(), func(k inject.Kind) bool { return k.Name == "jwt_svid" })
 	return newTables(
-		[]inject.Kind{sampleCredential("bearer", false), sampleCredential("header", true)},
+		[]inject.Kind{sampleCredential("bearer", false), sampleCredential("header", true), inject.Kinds()[fetched]},
 		[]source.Kind{sampleSourceKind("file"), sampleSourceKind("env")},
 	)
 }

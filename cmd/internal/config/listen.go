@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -87,27 +86,33 @@ type bound struct {
 	node    *node
 	address address
 	calls   bool // it takes calls: the proxy or a route
+	tls     bool
 }
 
 func (b *builder) buildListen() {
 	doc, n := b.the("listen")
 	l := doc.Listen
-	out := Listen{IPConnectSNI: l.IPConnect == "sni", UnsafeOpen: l.UnsafeOpen}
+	out := Listen{IPConnectSNI: l.IPConnect == "sni", UnsafeOpen: l.UnsafeOpen, TLS: l.Proxy.TLS == "spiffe"}
 	var all []bound
 	one := func(key, given, byDefault string, calls bool) string {
 		at := n.get(key).value
-		if at == nil {
+		switch {
+		case at == nil:
 			at, given = n, byDefault
+		case at.shape == dict && given == "":
+			given = byDefault
+		case at.shape == dict:
+			at = at.at("address")
 		}
 		if given == none || at.bad {
 			return ""
 		}
 		if a, ok := b.address(at, "listen."+key, given); ok {
-			all = append(all, bound{key, at, a, calls})
+			all = append(all, bound{key, at, a, calls, calls && out.TLS})
 		}
 		return given
 	}
-	out.Proxy = one("proxy", l.Proxy, defaultProxy, true)
+	out.Proxy = one("proxy", l.Proxy.Address, defaultProxy, true)
 	out.Admin = one("admin", l.Admin, defaultAdmin, false)
 	out.Health = one("health", l.Health, none, false)
 	for _, r := range l.Routes {
@@ -116,12 +121,13 @@ func (b *builder) buildListen() {
 		}
 		route, ok := b.route(r)
 		if a, fine := b.address(r.Node.at("listen"), "listen.routes: listen", r.Listen); fine {
-			all = append(all, bound{"routes", r.Node, a, true})
+			all = append(all, bound{"routes", r.Node, a, true, false})
 		}
 		if ok {
 			out.Routes = append(out.Routes, route)
 		}
 	}
+	b.buildProxyTLS(l.Proxy, out)
 	b.checkClashes(all)
 	b.bound = all
 	b.cfg.Listen, b.cfg.AdminToken = out, l.AdminToken
@@ -181,24 +187,6 @@ func (b *builder) checkClashes(all []bound) {
 	}
 }
 
-func (b *builder) buildCallers() {
-	for _, doc := range b.docs {
-		for _, e := range section(doc, "callers") {
-			c := doc.Callers[e.key.text]
-			if !b.define(b.callers, "caller", e.key) || c == nil || e.value.faulty() {
-				continue
-			}
-			spec := identity.Spec{Name: e.key.text, Token: string(c.Token), UID: c.UID}
-			if c.Network != "" {
-				if p, ok := b.prefix(e.value.at("network"), "callers."+e.key.text+".network", c.Network); ok {
-					spec.Network = p.String()
-				}
-			}
-			b.cfg.Callers = append(b.cfg.Callers, spec)
-		}
-	}
-}
-
 // prefix reads a CIDR, or reports why not.
 func (b *builder) prefix(n *node, what, s string) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(s)
@@ -217,41 +205,4 @@ func (b *builder) prefix(n *node, what, s string) (netip.Prefix, bool) {
 		return p, true
 	}
 	return p, false
-}
-
-// checkOpen holds promise 13: whoever can reach a listener from elsewhere must
-// prove who they are.
-func (b *builder) checkOpen() {
-	_, listen := b.the("listen")
-	for _, l := range b.bound {
-		switch {
-		case l.address.local():
-		case l.calls && b.cfg.Listen.UnsafeOpen:
-			b.warn(listen.at("unsafe_open"), "", "listen.%s: open to whoever can reach it", l.key)
-		case l.calls:
-			b.checkProven(l)
-		case l.key == "admin":
-			b.warn(l.node, "use 127.0.0.1, or a unix socket", "listen.admin: tells whoever can reach it about rules and callers")
-		}
-	}
-}
-
-// checkProven looks for callers that can prove themselves over TCP from elsewhere.
-func (b *builder) checkProven(l bound) {
-	token, network := false, false
-	for _, c := range b.cfg.Callers {
-		token = token || c.Token != ""
-		network = network || c.Network != ""
-		if p, err := netip.ParsePrefix(c.Network); err == nil && p.Bits() == 0 {
-			b.fail(b.callers[c.Name], "name the networks, or write listen.unsafe_open: true",
-				"caller %q: the whole address space proves nothing on a listener that is not on loopback", c.Name)
-		}
-	}
-	switch {
-	case !token && !network:
-		b.fail(l.node, "bind 127.0.0.1 or a unix socket, or define callers by token or network",
-			"listen.%s: not on loopback, and nobody has to prove who they are", l.key)
-	case network:
-		b.warn(l.node, "prefer tokens", "listen.%s: callers known by their network only are weakly proven", l.key)
-	}
 }

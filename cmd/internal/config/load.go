@@ -19,27 +19,41 @@ type Env struct {
 	Getenv  func(string) (string, bool) // for ATTACHE_VAR_* and env secrets; nil: nothing is set
 	Version string                      // of the binary, for requires; "" or "devel": satisfies all
 	Now     func() time.Time            // nil: time.Now
+	Profile string                      // NAME.<profile>.yaml is laid over NAME.yaml; "": none
+	Dir     string                      // where relative paths start; "": the directory of the process
+	MayRun  bool                        // secrets may come from commands
+
+	repository string // that the files came with, "": none
 }
 
-// Load reads a file, or a directory's *.yaml and *.yml files in order of name.
+// Load reads the files of a configuration, as [Read] does, and loads them.
 // The error is an [Errors], or of the file system where nothing could be read
 // at all. Nothing is contacted and no secret is read.
 func Load(path string, env Env) (*Config, error) {
-	files, err := readFiles(path)
+	files, err := Read(path, env.Profile)
 	if err != nil {
 		return nil, err
 	}
-	return load(files, env, newTables(inject.Kinds(), source.Kinds()))
+	return LoadFiles(files, env)
+}
+
+// LoadFiles is [Load] for files that have been read. The error is an [Errors].
+func LoadFiles(files []File, env Env) (*Config, error) {
+	if len(files) > 0 { // they lie in one directory
+		home, _ := env.complete().Getenv("HOME")
+		env.repository = source.Repository(filepath.Dir(files[0].Path), home)
+	}
+	all := make([]file, len(files))
+	for i, f := range files {
+		all[i] = newFile(f.Path, f.Data)
+		all[i].layer = f.Layer
+	}
+	return load(all, env, newTables(inject.Kinds(), source.Kinds()))
 }
 
 // load is Load for content at hand and any kinds.
 func load(files []file, env Env, kinds tables) (*Config, error) {
-	if env.Getenv == nil {
-		env.Getenv = func(string) (string, bool) { return "", false }
-	}
-	if env.Now == nil {
-		env.Now = time.Now
-	}
+	env = env.complete()
 	r := newReport(files)
 	roots := parseAll(files, r)
 	if early := tooNew(roots, env.Version); early != nil {
@@ -48,6 +62,39 @@ func load(files []file, env Env, kinds tables) (*Config, error) {
 	if len(roots) == 0 {
 		return nil, Errors(r.sorted(r.errors))
 	}
+	parsed := roots
+	roots = r.layered(files, roots)
+	b, vars := decodeAll(roots, env, r, kinds)
+	b.singletons()
+	var cfg *Config
+	if !b.incomplete(files, parsed) { // half the files would give false alarms about names
+		cfg = b.build()
+	}
+	if len(r.errors) > 0 {
+		return nil, Errors(r.sorted(r.errors))
+	}
+	for _, f := range files {
+		cfg.Files = append(cfg.Files, f.path)
+	}
+	cfg.Warnings = r.sorted(r.warnings)
+	cfg.Production = r.sorted(cfg.Production)
+	cfg.Vars = vars.values()
+	return cfg, nil
+}
+
+// complete fills in what nil stands for.
+func (env Env) complete() Env {
+	if env.Getenv == nil {
+		env.Getenv = func(string) (string, bool) { return "", false }
+	}
+	if env.Now == nil {
+		env.Now = time.Now
+	}
+	return env
+}
+
+// decodeAll fills variables in and decodes the roots, for a builder.
+func decodeAll(roots []*node, env Env, r *report, kinds tables) (*builder, *variables) {
 	vars := declare(roots, env.Getenv, r)
 	d := &decoder{report: r, kinds: kinds, structs: map[reflect.Type]*structure{}}
 	docs := make([]*document, len(roots))
@@ -62,19 +109,7 @@ func load(files []file, env Env, kinds tables) (*Config, error) {
 		}
 	}
 	b := newBuilder(d, docs, env)
-	b.singletons()
-	var cfg *Config
-	if !b.incomplete(files) { // half the files would give false alarms about names
-		cfg = b.build()
-	}
-	if len(r.errors) > 0 {
-		return nil, Errors(r.sorted(r.errors))
-	}
-	for _, f := range files {
-		cfg.Files = append(cfg.Files, f.path)
-	}
-	cfg.Warnings = r.sorted(r.warnings)
-	return cfg, nil
+	return b, vars
 }
 
 // parseAll parses the files and returns the roots of those that are sound.
@@ -107,16 +142,8 @@ func tooNew(roots []*node, version string) Errors {
 	return found
 }
 
-// readFiles reads the file, or the files of the directory.
-func readFiles(path string) ([]file, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, pathError(err)
-	}
-	if !info.IsDir() {
-		f, err := readFile(path, path)
-		return []file{f}, err
-	}
+// readDir reads the files of a directory.
+func readDir(path string) ([]file, error) {
 	entries, err := os.ReadDir(path) // sorted
 	if err != nil {
 		return nil, pathError(err)

@@ -130,9 +130,10 @@ func canonical(n *node) string {
 
 // file is one file's content before it is parsed.
 type file struct {
-	path string // as opened
-	name string // base name, for messages
-	data []byte
+	path  string // as opened
+	name  string // base name, for messages
+	data  []byte
+	layer bool // stands over another
 }
 
 func newFile(path string, data []byte) file {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -105,14 +106,14 @@ func parseTokens(f file, data []byte, r *report) (docs []*ast.DocumentNode, ok b
 				line, col = t.Position.Line, t.Position.Column
 			}
 		}
-		r.fail(f.place(line, col), syntaxHint(data, line), "%s", message)
+		r.fail(f.place(line, col), syntaxHint(message, data, line), "%s", message)
 		return nil, false
 	}
 	return parsed.Docs, true
 }
 
 // syntaxHint guesses at the cause of a syntax error from its line.
-func syntaxHint(data []byte, line int) string {
+func syntaxHint(message string, data []byte, line int) string {
 	lines := bytes.SplitN(data, []byte("\n"), line+1)
 	if line > len(lines) {
 		return ""
@@ -122,6 +123,9 @@ func syntaxHint(data []byte, line int) string {
 		return "indent with spaces"
 	case bytes.Contains(l, []byte("${")) && bytes.ContainsAny(l, "{["):
 		return `inside { } and [ ], quote values that hold variables: "${name}"`
+	}
+	if message == "value is not allowed in this context" {
+		return "is it indented as the lines above it?"
 	}
 	return ""
 }
@@ -227,7 +231,20 @@ func (c *converter) node(a ast.Node, depth int) *node {
 	default:
 		c.report.fail(n, "", "%s is not supported", a.Type().YAMLName())
 	}
+	c.printable(n)
 	return n
+}
+
+// printable refuses control characters that an escape brought in: what stands in a file is shown in
+// terminals.
+func (c *converter) printable(n *node) {
+	for _, r := range n.text {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			c.report.fail(n, "", "a control character (U+%04X)", r)
+			n.text = ""
+			return
+		}
+	}
 }
 
 func (c *converter) dict(n *node, values []*ast.MappingValueNode, flow bool, depth int) {
@@ -236,6 +253,7 @@ func (c *converter) dict(n *node, values []*ast.MappingValueNode, flow bool, dep
 	for i, v := range values {
 		key := c.file.placeOf(v.Key.GetToken())
 		key.shape, key.text = text, v.Key.GetToken().Value
+		c.printable(key)
 		if i == 0 && !flow {
 			n.line, n.col = key.line, key.col // the parser says where the first colon is
 		}

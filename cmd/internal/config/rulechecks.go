@@ -63,7 +63,7 @@ func (b *builder) checkAction(r *ruled) {
 		b.fail(n.get("deny").key, "", "%s: tunnel and deny exclude each other", r)
 		return
 	}
-	meaningless := []string{"attach", "strip", "pass", "allow_plaintext", "upgrades"}
+	meaningless := []string{"attach", "strip", "pass", "allow_plaintext", "upgrades", "client_env"}
 	switch {
 	case r.spec.Deny.set():
 		meaningless = append(meaningless, "upstream", "limits")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/attache-proxy/attache/inject"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -44,7 +45,7 @@ func (b *builder) buildRules() {
 		b.buildRule(r)
 		specs[i] = r.rule.Spec
 	}
-	if len(all) == 0 && len(b.errors) == 0 {
+	if len(all) == 0 && len(b.errors) == 0 && !b.cfg.passesOn() {
 		b.warn(b.docs[0].Node, "", "there are no rules: every call is refused")
 	}
 	p, faults := policy.New(specs)
@@ -121,8 +122,9 @@ func (b *builder) buildRule(r *ruled) {
 	b.headers(r)
 	b.upgrades(r)
 	b.upstream(r)
-	if len(s.Callers) == 0 && (len(r.rule.Attach) > 0 || s.Upstream.Client != "") {
-		b.warn(n, "name its callers", "%s: presents a credential for everyone the listener admits", r)
+	b.clientEnv(r)
+	if len(s.Callers) == 0 && (len(r.rule.Attach) > 0 || r.rule.Upstream.Client != "" || r.rule.Upstream.SVID) {
+		b.warn(n, "name its callers for serve; run admits its own command alone", "%s: presents a credential for everyone the listener admits", r)
 	}
 	if r.known {
 		b.checkAction(r)
@@ -172,6 +174,10 @@ func (b *builder) attach(r *ruled) {
 				continue
 			}
 			c = b.named[item.name]
+		}
+		if _, fetched := c.Injector.(inject.Minter); fetched {
+			b.needIdentity(item.node)
+			b.tokens = append(b.tokens, item.node)
 		}
 		if c.Injector != nil {
 			b.checkOwned(r, c, item.node)

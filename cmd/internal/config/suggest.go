@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// nearest returns the candidate that a writer of word most likely meant, or "".
-func nearest(word string, candidates []string) string {
+// Nearest returns the candidate that a writer of word most likely meant, or "".
+func Nearest(word string, candidates []string) string {
 	if len(word) < 3 || len(word) > maxSuggest {
 		return ""
 	}
@@ -32,7 +32,7 @@ func prefixOf(a, b string) bool {
 
 // didYouMean is a hint, or "" where nothing is near.
 func didYouMean(word string, candidates []string) string {
-	if c := nearest(word, candidates); c != "" {
+	if c := Nearest(word, candidates); c != "" {
 		return fmt.Sprintf("did you mean %q?", c)
 	}
 	return ""
@@ -40,7 +40,7 @@ func didYouMean(word string, candidates []string) string {
 
 // perhaps is a hint for names that the writer chose.
 func perhaps(word string, candidates []string) string {
-	if c := nearest(word, candidates); c != "" {
+	if c := Nearest(word, candidates); c != "" {
 		return fmt.Sprintf("perhaps %q?", c)
 	}
 	return ""

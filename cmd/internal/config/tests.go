@@ -14,12 +14,13 @@ import (
 const (
 	expectAllowed = "allowed"
 	expectRefused = "refused"
+	expectGateway = "gateway" // left to the gateway
 )
 
 // outcomes are all words that a test may expect beside a rule's id.
 func outcomes() []string {
 	return []string{
-		expectAllowed, expectRefused,
+		expectAllowed, expectRefused, expectGateway,
 		string(policy.NoRule), string(policy.DeniedByRule), string(policy.MethodNotAllowed), string(policy.PathNotAllowed),
 		string(policy.QueryNotAllowed), string(policy.CallerNotAllowed), string(policy.PathAmbiguous), string(policy.QueryAmbiguous),
 	}
@@ -99,6 +100,7 @@ type Verdict struct {
 	Connect         policy.ConnectDecision // what becomes of the CONNECT before it; zero for http://
 	Tunnelled       bool                   // passed on unopened: method, path and query are not looked at
 	Unnamed         bool                   // no rule names the host: unmatched.observe_until lets it pass while it lasts
+	Gateway         bool                   // passed on unopened to the gateway, which decides
 }
 
 // Decide tells what c makes of a call by someone who has proven to be callers,
@@ -115,6 +117,7 @@ func Decide(c *Config, method, target string, callers []string) (Verdict, error)
 		v.Connect = c.Policy.DecideConnect(r.Host, r.Port, callers)
 		if v.Connect.Verdict != policy.ConnectIntercept {
 			v.Decision, v.Tunnelled = v.Connect.Decision, v.Connect.Verdict == policy.ConnectTunnel
+			v.Gateway = v.Unnamed && c.passesOn()
 			return v, nil
 		}
 	}
@@ -156,6 +159,8 @@ func (c *Config) judge(t Test, v Verdict) (held bool, got string) {
 		id = c.Rules[v.Rule].ID
 	}
 	switch {
+	case v.Gateway:
+		return t.Expect == expectGateway, "left to the gateway"
 	case v.Allowed:
 		got = "allowed by " + id
 	case id != "":

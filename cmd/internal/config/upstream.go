@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -16,8 +17,11 @@ func (b *builder) upstream(r *ruled) {
 		return
 	}
 	r.rule.Upstream = Upstream{
-		ConnectTo: s.ConnectTo, ServerName: s.ServerName, CA: s.CA, Peer: s.Peer,
+		ConnectTo: s.ConnectTo, ServerName: s.ServerName, CA: b.path(s.CA), Peer: s.Peer,
 		Client: s.Client, Protocol: s.Protocol, Plaintext: s.Plaintext,
+	}
+	if s.Client == ownSVID {
+		b.presentSVID(r, s.Node.at("client"))
 	}
 	at := r.at.to("upstream")
 	b.connectTo(s, at)
@@ -44,15 +48,7 @@ func (b *builder) upstream(r *ruled) {
 			fail("server_name", "", "not a host name")
 		}
 	}
-	switch {
-	case s.Peer == "":
-	case !spiffeID(s.Peer):
-		fail("peer", `as in "spiffe://acme.example/ns/crm/sa/api"`, "not a SPIFFE ID")
-	case s.CA == "":
-		fail("peer", "", "needs ca, the roots of its trust domain")
-	case s.ServerName != "":
-		fail("server_name", "", "does nothing beside peer, which takes the place of the name")
-	}
+	b.peer(r, fail)
 	if s.Plaintext {
 		for _, e := range s.Node.entries {
 			if slices.Contains([]string{"server_name", "ca", "peer", "client"}, e.key.text) {
@@ -60,6 +56,46 @@ func (b *builder) upstream(r *ruled) {
 				b.fail(e.key, "", "%s: does nothing beside plaintext", to)
 			}
 		}
+	}
+}
+
+// ownSVID is the word for the proxy's own SVID where the name of a secret could stand.
+const ownSVID = "svid"
+
+// presentSVID notes that a rule presents the proxy's own SVID, because of what stands at n.
+func (b *builder) presentSVID(r *ruled, n *node) {
+	b.refs = slices.DeleteFunc(b.refs, func(ref reference) bool { return ref.node == n })
+	b.needIdentity(n)
+	r.rule.Upstream.SVID = true
+	if r.rule.Upstream.Client == ownSVID {
+		r.rule.Upstream.Client = ""
+	}
+}
+
+// peer checks whom the server must be.
+func (b *builder) peer(r *ruled, fail func(key, hint, problem string)) {
+	s := r.spec.Upstream
+	n := s.Node.at("peer")
+	if s.Peer == "" || n.faulty() {
+		return
+	}
+	const hint = `as in "spiffe://acme.example/ns/crm/sa/api"`
+	switch _, err := identity.ParsePattern(s.Peer); {
+	case s.CA == "" && !strings.HasPrefix(s.Peer, "spiffe://"): // what it is instead is not repeated
+		fail("peer", hint, "not a SPIFFE ID")
+	case s.CA == "" && err != nil:
+		fail("peer", hint, err.Error())
+	case s.CA != "" && strings.Contains(s.Peer, "*"):
+		fail("peer", "name one, or leave ca out", "beside ca, not a pattern")
+	case s.CA != "" && !spiffeID(s.Peer):
+		fail("peer", hint, "not a SPIFFE ID")
+	case s.CA == "" && r.rule.Upstream.Client != "":
+		fail("client", "", "the SVID of identity is presented, as peer without ca asks")
+	case s.CA == "":
+		b.presentSVID(r, n)
+	}
+	if s.ServerName != "" {
+		fail("server_name", "", "does nothing beside peer, which takes the place of the name")
 	}
 }
 
@@ -106,7 +142,7 @@ func (b *builder) buildEgress() {
 		return
 	}
 	n = n.at("via")
-	e := Egress{Via: s.URL, User: s.User, Password: s.Password, CA: s.CA}
+	e := Egress{Via: s.URL, User: s.User, Password: s.Password, CA: b.path(s.CA)}
 	at := n.at("url")
 	u, err := url.Parse(s.URL)
 	switch {
@@ -140,8 +176,8 @@ func (b *builder) buildCA() {
 	doc, n := b.the("ca")
 	s := doc.CA
 	b.cfg.CA = CA{
-		Publish: s.Publish, State: s.State, Permit: s.Permit,
-		Unconstrained: s.Constraints == "off", Cert: s.Cert, Key: s.Key,
+		Publish: b.path(s.Publish), State: b.path(s.State), Permit: s.Permit,
+		Unconstrained: s.Constraints == "off", Cert: b.path(s.Cert), Key: b.path(s.Key),
 	}
 	if s.Constraints == "off" {
 		b.warn(n.at("constraints"), "", "ca.constraints: off: whoever takes the CA's key can pose as any host")

@@ -141,3 +141,15 @@ func (v *variables) value(n *node, name string) string {
 	}
 	return def.text
 }
+
+// values are the declared variables, as they are filled in.
+func (v *variables) values() map[string]string {
+	values := make(map[string]string, len(v.declared))
+	for name, def := range v.declared {
+		values[name] = def.text
+		if s, ok := v.getenv(varPrefix + name); ok && s != "" {
+			values[name] = s
+		}
+	}
+	return values
+}
