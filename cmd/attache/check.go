@@ -5,32 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/attache-proxy/attache/cmd/internal/app"
 	"github.com/attache-proxy/attache/cmd/internal/config"
+	"github.com/attache-proxy/attache/cmd/internal/replay"
+	"github.com/attache-proxy/attache/proxy/admin"
 	"github.com/attache-proxy/attache/watcher"
 )
 
 type checkCmd struct {
 	configFlag
 	outputFlag
-	Resolve bool          `help:"Read the secrets too, and tell how that went. Never prints a byte of them."`
-	Timeout time.Duration `default:"30s" help:"How long reading the secrets may take."`
+	Resolve    bool          `help:"Read the secrets too, and tell how that went. Never prints a byte of them."`
+	Timeout    time.Duration `default:"30s" help:"How long reading the secrets may take."`
+	Production bool          `help:"Refuse what is meant for a developer's machine, or for a while."`
+	Print      bool          `help:"Print the configuration that the files come to, and where each entry stands."`
+	Replay     string        `placeholder:"FILE" help:"Tell what would become of the calls of an audit log, or of - for standard input. Fails if any would be refused that was not."`
 }
 
 // checked is everything that check tells.
 type checked struct {
 	OK       bool          `json:"ok"`
 	Config   string        `json:"config"`
+	Profile  string        `json:"profile,omitempty"`
 	Files    []string      `json:"files,omitempty"`
 	Errors   []problem     `json:"errors,omitempty"`
 	Warnings []problem     `json:"warnings,omitempty"`
 	Tests    []testResult  `json:"tests,omitempty"`
 	Secrets  []secretState `json:"secrets,omitempty"`
 
-	resolved bool
+	Identity   *admin.IdentityStatus `json:"identity,omitempty"`   // nil: none is configured
+	Production []problem             `json:"production,omitempty"` // what --production refuses
+	Replay     *replay.Report        `json:"replay,omitempty"`
+	Effective  string                `json:"effective,omitempty"` // --print: YAML
+
+	resolved, production bool
+	log                  string // of Replay
 }
 
 // problem is a config.Problem as JSON has it.
@@ -75,18 +88,27 @@ type secretState struct {
 }
 
 func (k checkCmd) Run(c *console) error {
-	path, err := k.path()
+	path, err := k.find()
 	if err != nil {
 		return err
 	}
 	build := thisBuild()
-	a, err := app.New(path, app.Options{Version: build.Version, Requires: build.required()})
+	a, err := app.New(path, app.Options{
+		Version: build.Version, Requires: build.required(), Profile: k.Profile, Dir: k.dir(path), MayRun: k.mayRun(path),
+	})
 	if err != nil {
 		return k.refuse(c, path, err)
 	}
+	if k.Print && !k.json() {
+		text, err := k.effective(path)
+		if err == nil {
+			_, err = c.out.Write(text)
+		}
+		return err
+	}
 	now := time.Now()
 	cfg := a.Configuration()
-	res := checked{OK: true, Config: path, Files: cfg.Files, Warnings: problems(cfg.Warnings), Tests: runTests(cfg)}
+	res := checked{OK: true, Config: here(path), Profile: k.Profile, Files: cfg.Files, Warnings: problems(cfg.Warnings), Tests: runTests(cfg)}
 	for _, t := range res.Tests {
 		res.OK = res.OK && t.Holds
 	}
@@ -98,6 +120,12 @@ func (k checkCmd) Run(c *console) error {
 			res.Secrets = append(res.Secrets, secretState{s, app.UsersOf(cfg, s.Name)})
 			res.OK = res.OK && (s.State.Usable() || s.Optional)
 		}
+		if res.Identity = app.ResolveIdentity(ctx, cfg); res.Identity != nil {
+			res.OK = res.OK && hasSVID(res.Identity, now)
+		}
+	}
+	if err := k.more(c, path, cfg, &res, now); err != nil {
+		return err
 	}
 	if k.json() {
 		err = printJSON(c.out, res)
@@ -135,16 +163,16 @@ func (r checked) print(c *console, now time.Time) {
 	if n := len(r.Files); n != 1 || filepath.Clean(r.Files[0]) != filepath.Clean(r.Config) {
 		what += ", " + count(n, "file")
 	}
+	if r.Profile != "" {
+		what += ", profile " + r.Profile
+	}
 	field(c.out, key, "config", what+", version 1")
 	for _, w := range r.Warnings {
-		text := place(config.Problem(w)) + "  " + w.Message
-		if w.Hint != "" {
-			text += "; " + w.Hint
-		}
-		field(c.out, key, "warning", text)
+		field(c.out, key, "warning", told(w))
 	}
 	if r.resolved {
 		r.printSecrets(c, now)
+		r.printIdentity(c, now)
 	}
 	held := 0
 	for _, t := range r.Tests {
@@ -157,6 +185,12 @@ func (r checked) print(c *console, now time.Time) {
 			call += " as " + t.Caller
 		}
 		field(c.out, key, "test", fmt.Sprintf("%s  %s: expected %s, got %s", t.Position, call, t.Expect, t.Got))
+	}
+	for _, p := range r.Production {
+		field(c.out, key, "refused", told(p))
+	}
+	if r.Replay != nil {
+		r.printReplay(c.out)
 	}
 	if len(r.Tests) > 0 {
 		field(c.out, key, "tests", fmt.Sprintf("%d of %d hold", held, len(r.Tests)))
@@ -181,14 +215,25 @@ func (r checked) summary(held int) string {
 		}
 		bad = append(bad, text+".")
 	}
+	if r.Identity != nil && !hasSVID(r.Identity, time.Now()) {
+		bad = append(bad, "No identity.")
+	}
 	if failed := len(r.Tests) - held; failed > 0 {
 		bad = append(bad, count(failed, "test")+" failed.")
+	}
+	if n := len(r.Production); n > 0 {
+		bad = append(bad, count(n, "thing")+" not for production.")
+	}
+	if r.Replay != nil && r.Replay.Refused > 0 {
+		bad = append(bad, count(r.Replay.Refused, "call")+" that passed would be refused.")
 	}
 	switch {
 	case len(bad) > 0:
 		return strings.Join(append(bad, "Not ready."), " ")
 	case r.resolved:
 		return "Ready."
+	case r.production:
+		return "Fit for production, as far as the files tell: check --resolve reads the secrets."
 	default:
 		return "Valid. No secret was read and nothing contacted: check --resolve does."
 	}
@@ -199,6 +244,16 @@ func plural(n int, noun string) string {
 		return noun
 	}
 	return noun + "s"
+}
+
+// unread is in a word why a secret is not there.
+func unread(reason string) string {
+	for state, begins := range map[string][]string{"missing": {"not found", "not set"}, "denied": {"permission denied", "not allowed"}} {
+		if slices.ContainsFunc(begins, func(s string) bool { return strings.HasPrefix(reason, s) }) {
+			return state
+		}
+	}
+	return "failed"
 }
 
 func (r checked) printSecrets(c *console, now time.Time) {
@@ -220,7 +275,7 @@ func (r checked) printSecrets(c *console, now time.Time) {
 		case s.State == watcher.Stale:
 			state = "stale"
 		case !s.State.Usable():
-			state = "missing"
+			state = unread(s.Reason)
 		}
 		if s.Generation > 0 {
 			version, since, expires = fmt.Sprint(s.Generation), ago(s.Since, now), "unknown"
@@ -228,7 +283,7 @@ func (r checked) printSecrets(c *console, now time.Time) {
 				expires = s.Expires.UTC().Format("2006-01-02 15:04Z")
 			}
 		}
-		fmt.Fprintf(c.out, row, s.Name, state, s.Source, version, since, expires)
+		fmt.Fprintf(c.out, row, s.Name, state, plainText(s.Source), version, since, expires)
 		if state != "ok" {
 			field(c.out, name+2, "", s.Reason)
 		}

@@ -11,7 +11,8 @@ import (
 
 type demoCmd struct {
 	outputFlag
-	Keep bool `help:"Keep it running afterwards, to call it yourself."`
+	Keep     bool `help:"Keep it running afterwards, to call it yourself."`
+	Identity bool `help:"Show callers by SPIFFE ID instead."`
 }
 
 // demoResult is everything that the demo measured.
@@ -49,9 +50,13 @@ type demoEvent struct {
 	Reason     string `json:"reason,omitempty"`
 	Credential string `json:"credential,omitempty"`
 	Generation uint64 `json:"generation,omitempty"`
+	Proof      string `json:"proof,omitempty"`
 }
 
 func (d demoCmd) Run(c *console) (err error) {
+	if d.Identity {
+		return d.runIdentity(c)
+	}
 	w, err := newDemoWorld(context.Background())
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
@@ -131,7 +136,7 @@ func (r *demoResult) good() bool {
 func demoEventOf(e *audit.Event) demoEvent {
 	d := demoEvent{
 		Decision: string(e.Decision), Rule: e.Rule, Caller: e.Caller, Method: e.Method,
-		Host: e.Host, Status: e.Status, Reason: e.Reason,
+		Host: e.Host, Status: e.Status, Reason: e.Reason, Proof: e.Proof,
 	}
 	for _, c := range e.Credentials {
 		d.Credential, d.Generation = c.Name, c.Generation

@@ -96,7 +96,7 @@ func orDash(s string) string {
 
 func demoOutro(w io.Writer, keep bool, d *demoWorld) {
 	if !keep {
-		fmt.Fprint(w, "\n  Play with it:  attache demo --keep      Make yours:  attache serve --help\n\n")
+		fmt.Fprint(w, "\n  Play with it:  attache demo --keep      Make yours:  attache init stripe\n\n")
 		return
 	}
 	fmt.Fprintf(w, `

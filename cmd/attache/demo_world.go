@@ -36,36 +36,44 @@ type demoWorld struct {
 	err    error         // why it stopped, set before done is closed
 }
 
-func newDemoWorld(ctx context.Context) (_ *demoWorld, err error) {
-	w := &demoWorld{
-		tokens: map[string]string{"checkout": rand.Text(), "reports": rand.Text()},
-		keys:   [2]string{"demo_" + rand.Text()[:8], "demo_" + rand.Text()[:8]},
-		events: make(demoEvents, 16), done: make(chan struct{}),
+func newDemoWorld(ctx context.Context) (*demoWorld, error) {
+	w := &demoWorld{tokens: map[string]string{"checkout": rand.Text(), "reports": rand.Text()}}
+	if err := w.open(ctx, w.files); err != nil {
+		return nil, err
 	}
+	return w, nil
+}
+
+// open brings everything up, by a configuration and the files that it names.
+func (w *demoWorld) open(ctx context.Context, files func() map[string]string) (err error) {
+	w.keys = [2]string{"demo_" + rand.Text()[:8], "demo_" + rand.Text()[:8]}
+	w.events, w.done = make(demoEvents, 1000), make(chan struct{})
 	defer func() {
 		if err != nil {
 			_ = w.close()
 		}
 	}()
 	if w.api, err = newPayAPI(); err != nil {
-		return nil, err
+		return err
 	}
 	if w.dir, err = os.MkdirTemp("", "attache-demo-"); err != nil {
-		return nil, err
+		return err
 	}
-	if err := w.writeFiles(); err != nil {
-		return nil, err
+	for name, content := range files() {
+		if err := os.WriteFile(w.path(name), []byte(content), 0o600); err != nil {
+			return err
+		}
 	}
-	return w, w.start(ctx)
+	return w.start(ctx)
 }
 
 func (w *demoWorld) path(elem ...string) string {
 	return filepath.Join(append([]string{w.dir}, elem...)...)
 }
 
-func (w *demoWorld) writeFiles() error {
+func (w *demoWorld) files() map[string]string {
 	config := fmt.Sprintf(`version: 1
-listen: {proxy: "127.0.0.1:0"}
+listen: {proxy: "127.0.0.1:0", admin: none}
 callers:
   checkout: {token: checkout-token}
   reports: {token: reports-token}
@@ -87,15 +95,10 @@ rules:
 audit: {file: %q}
 `, w.path("trust"), w.path("pay-key"), w.path("checkout-token"), w.path("reports-token"),
 		w.api.addr, w.path("upstream.pem"), w.path("audit.jsonl"))
-	for name, content := range map[string]string{
+	return map[string]string{
 		"attache.yaml": config, "pay-key": w.keys[0], "upstream.pem": string(w.api.pem),
 		"checkout-token": w.tokens["checkout"], "reports-token": w.tokens["reports"],
-	} {
-		if err := os.WriteFile(w.path(name), []byte(content), 0o600); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // start runs the proxy and waits until it is ready.

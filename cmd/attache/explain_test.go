@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/attache-proxy/attache/cmd/internal/explain"
 )
 
 // TestExplainAgreesWithTheProxy makes calls through the real proxy and compares what becomes of them
@@ -48,7 +50,7 @@ func TestExplainAgreesWithTheProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		reason := reasonOf(body)
-		if (res.StatusCode == 200) != (x.Outcome == allowed) || reason != x.Reason || x.Status != 0 && x.Status != res.StatusCode {
+		if (res.StatusCode == 200) != (x.Outcome == explain.Allowed) || reason != x.Reason || x.Status != 0 && x.Status != res.StatusCode {
 			t.Errorf("%+v: the proxy %d %q, explain %s %d %q", c, res.StatusCode, reason, x.Outcome, x.Status, x.Reason)
 		}
 	}

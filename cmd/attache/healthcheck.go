@@ -20,7 +20,7 @@ type healthcheckCmd struct {
 }
 
 func (h healthcheckCmd) Run(c *console) error {
-	address, err := h.address()
+	address, faulty, err := h.address()
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,10 @@ func (h healthcheckCmd) Run(c *console) error {
 	}
 	res, err := client.Get("http://localhost/readyz")
 	if err != nil {
-		fmt.Fprintf(c.out, "not ready: %s: %v\n", address, errors.Unwrap(err))
+		fmt.Fprintf(c.out, "not ready: %s: %v\n", address, innermost(err))
+		if faulty {
+			fmt.Fprintln(c.out, "  hint: the configuration has errors: attache check")
+		}
 		return exitCode(exitFailed)
 	}
 	defer res.Body.Close()
@@ -47,19 +50,21 @@ func (h healthcheckCmd) Run(c *console) error {
 	return nil
 }
 
-func (h healthcheckCmd) address() (string, error) {
+// address is where to ask, and whether a configuration that has errors names it.
+func (h healthcheckCmd) address() (address string, faulty bool, err error) {
 	if h.Address != "" {
-		return h.Address, nil
+		return h.Address, false, nil
 	}
 	path, err := h.path()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	cfg, err := app.LoadConfig(path, thisBuild().required())
+	listen, faulty, err := h.listeners(path)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return healthAddress(cfg.Listen)
+	address, err = healthAddress(listen)
+	return address, faulty, err
 }
 
 func healthAddress(l config.Listen) (string, error) {

@@ -11,11 +11,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/attache-proxy/attache/identity/identitytest"
 )
 
 // machineVariables are those by which a machine presets proxies and roots; scripts run without them.
 const machineVariables = `HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
-	SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO GODEBUG`
+	SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO GODEBUG SPIFFE_ENDPOINT_SOCKET`
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"attache": main})
@@ -40,7 +42,7 @@ func TestScripts(t *testing.T) {
 			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fits": fits, "exitcode": exitcode, "waitready": waitready, "mode": mode, "expand": expand,
+			"fits": fits, "exitcode": exitcode, "waitready": waitready, "mode": mode, "expand": expand, "agent": agent,
 		},
 	})
 }
@@ -103,11 +105,23 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// expand replaces $WORK in a file: configurations name absolute paths.
+// expand replaces $WORK and $AGENT in a file: configurations name absolute paths.
 func expand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: expand FILE")
 	}
-	text := strings.ReplaceAll(ts.ReadFile(args[0]), "$WORK", ts.Getenv("WORK"))
+	text := strings.NewReplacer("$WORK", ts.Getenv("WORK"), "$AGENT", ts.Getenv("AGENT")).Replace(ts.ReadFile(args[0]))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// agent serves a Workload API for the rest of the script and sets $AGENT to its address: agent SPIFFE-ID...
+func agent(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: agent [SPIFFE-ID...]")
+	}
+	api, err := identitytest.New(identitytest.Options{}, args...)
+	ts.Check(err)
+	ts.Defer(api.Close)
+	api.Federate("bank.example")
+	ts.Setenv("AGENT", api.Addr())
 }

@@ -23,6 +23,7 @@ func (s serveCmd) Run(c *console) error {
 	log := newLog(c.err, s.LogFormat, s.LogLevel)
 	a, err := app.New(path, app.Options{
 		Log: log, Version: build.Version, Requires: build.required(), Stdout: c.out, Process: true,
+		Profile: s.Profile, Dir: s.dir(path), MayRun: s.mayRun(path),
 	})
 	if err != nil {
 		return err

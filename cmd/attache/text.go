@@ -14,13 +14,13 @@ import (
 // columns is the width that every output keeps to.
 const columns = 80
 
-// field prints "  key       text", wrapped under itself. The key takes width columns.
+// field prints "  key       text", wrapped under itself and made printable. The key takes width columns.
 func field(w io.Writer, width int, key, text string) {
 	for i, line := range wrap(text, columns-2-width) {
 		if i > 0 {
 			key = ""
 		}
-		fmt.Fprintf(w, "  %-*s%s\n", width, key, line)
+		fmt.Fprintf(w, "  %-*s%s\n", width, plainText(key), plainText(line))
 	}
 }
 
@@ -58,7 +58,7 @@ func printProblems(w io.Writer, problems config.Errors) {
 			text += "; " + p.Hint
 		}
 		if width > 38 { // leave the message room
-			fmt.Fprintf(w, "  %s\n", places[i])
+			fmt.Fprintf(w, "  %s\n", plainText(places[i]))
 			field(w, 4, "", text)
 			continue
 		}
@@ -116,26 +116,4 @@ func ago(t, now time.Time) string {
 	default:
 		return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 	}
-}
-
-// duration is d without units that are zero: "30s", "5m", "1h30m".
-func duration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-// size is n bytes in the largest unit that divides it.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	i := 0
-	for n >= 1024 && n%1024 == 0 && i < len(units)-1 {
-		n, i = n/1024, i+1
-	}
-	return fmt.Sprintf("%d %s", n, units[i])
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,14 +42,12 @@ func TestProxyTokenTimingAndLeak(t *testing.T) {
 			}
 		}
 	}
-	found := false
-	for _, e := range s.audit() {
-		caller, _ := e["caller"].(map[string]any)
-		found = found || caller["name"] == "ci" && caller["proof"] == "token"
-	}
-	if !found {
-		t.Error("the audit does not say who called by which proof")
-	}
+	s.await("who called by which proof in the audit", func() bool {
+		return slices.ContainsFunc(s.audit(), func(e event) bool {
+			caller, _ := e["caller"].(map[string]any)
+			return caller["name"] == "ci" && caller["proof"] == "token"
+		})
+	})
 }
 
 // TestWrongTokenInClear holds the same for calls outside a tunnel.

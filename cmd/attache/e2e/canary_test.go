@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,9 @@ func spellings(secret string) map[string][]byte {
 	add("query", url.QueryEscape(secret))
 	add("path", url.PathEscape(secret))
 	add("percent, lower case", lowerEscapes(url.QueryEscape(secret)))
+	add("quoted by Go", strings.Trim(strconv.Quote(secret), `"`))
+	inJSON, _ := json.Marshal(strconv.Quote(secret)) // an error's text in an audit line
+	add("quoted by Go, in JSON", strings.Trim(string(inJSON), `"\`))
 	quoted, _ := json.Marshal(secret)
 	add("JSON as Go writes it", strings.Trim(string(quoted), `"`))
 	minimal := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(secret)

@@ -65,6 +65,10 @@ audit: {file: "-"}
 	}) {
 		t.Errorf("not healthy: %s", run("inspect", "--format", "{{json .State.Health}}", id))
 	}
+	// There is no curl in it: the binary tells how it is doing.
+	if text := run("exec", id, "/attache", "status", "--config", "/etc/attache/attache.yaml"); !strings.Contains(text, "READY   config g1") || !strings.Contains(text, "api ") {
+		t.Errorf("attache status in the container:\n%s", text)
+	}
 	if user := run("inspect", "--format", "{{.Config.User}}", id); slices.Contains([]string{"", "0", "root"}, user) {
 		t.Errorf("it runs as %q", user)
 	}

@@ -5,7 +5,7 @@
 // It owns the harness that starts `attache serve` and searches everything that
 // came out of it for the secrets that went in. It must not know how Attaché
 // works inside: nothing of the module is imported but to have results of
-// tests expire when it changes.
+// tests expire when it changes, and the table of docs/clients.md.
 //
 // Concurrency: each test has its own process, its own upstreams and its own
 // directory, so tests run in parallel.

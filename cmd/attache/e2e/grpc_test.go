@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
@@ -45,6 +46,15 @@ func grpcCases() []grpcCase {
 		{"cancel_after_begin", interop.DoCancelAfterBegin},
 		{"cancel_after_first_response", interop.DoCancelAfterFirstResponse},
 		{"timeout_on_sleeping_server", interop.DoTimeoutOnSleepingServer},
+		{"large_unary, compressed", compressed(interop.DoLargeUnaryCall)},
+		{"ping_pong, compressed", compressed(interop.DoPingPong)},
+	}
+}
+
+// compressed is a case whose client compresses, and whose server then does too.
+func compressed(run func(context.Context, testgrpc.TestServiceClient, ...grpc.CallOption)) func(context.Context, testgrpc.TestServiceClient, ...grpc.CallOption) {
+	return func(ctx context.Context, c testgrpc.TestServiceClient, o ...grpc.CallOption) {
+		run(ctx, c, append(o, grpc.UseCompressor(gzip.Name))...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,10 +17,12 @@ import (
 // header fields of its own making, which no client library would.
 type h2wire struct {
 	t      *testing.T
+	conn   net.Conn
 	framer *http2.Framer
 	enc    *hpack.Encoder
 	block  bytes.Buffer
 	stream uint32
+	path   string // of floods
 }
 
 // h2 opens CONNECT host:443, TLS and HTTP/2 in it.
@@ -32,7 +35,7 @@ func (s *server) h2(host string) *h2wire {
 	inner, err := w.over(&tls.Config{ServerName: host, NextProtos: []string{"h2"}})
 	ok(s.t, err)
 	inner.send(http2.ClientPreface)
-	h := &h2wire{t: s.t, framer: http2.NewFramer(inner.conn, inner.r), stream: 1}
+	h := &h2wire{t: s.t, conn: inner.conn, framer: http2.NewFramer(inner.conn, inner.r), stream: 1}
 	h.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	h.enc = hpack.NewEncoder(&h.block)
 	ok(s.t, h.framer.WriteSettings())

@@ -11,6 +11,8 @@ import (
 	// What the binary is made of, so that go test does not reuse a result
 	// from before a change.
 	_ "github.com/attache-proxy/attache/cmd/internal/app"
+	_ "github.com/attache-proxy/attache/cmd/internal/child"
+	_ "github.com/attache-proxy/attache/cmd/internal/project"
 )
 
 // Environment variables that these tests read.
@@ -19,11 +21,20 @@ const (
 	envRace   = "ATTACHE_E2E_RACE"   // build it with the race detector
 	envCI     = "ATTACHE_CI"         // an absent program is a failure
 	envGRPC   = "ATTACHE_E2E_GRPC"   // the test binary is a gRPC client
+
+	envGoClient = "ATTACHE_E2E_GO_CLIENT" // the test binary gets this URL
+	envGoGRPC   = "ATTACHE_E2E_GO_GRPC"   // the test binary calls this target
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envGRPC) != "" {
 		os.Exit(grpcClient())
+	}
+	if url := os.Getenv(envGoClient); url != "" {
+		os.Exit(goClient(url))
+	}
+	if target := os.Getenv(envGoGRPC); target != "" {
+		os.Exit(goGRPC(target))
 	}
 	os.Exit(run(m))
 }
@@ -64,6 +75,15 @@ func need(t *testing.T, program string) string {
 	path, err := exec.LookPath(program)
 	if err != nil {
 		absent(t, program+": not installed")
+	}
+	return path
+}
+
+// needFile is need for what is no program.
+func needFile(t *testing.T, path string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		absent(t, path+": not installed")
 	}
 	return path
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -145,8 +146,30 @@ func TestAuditEventsAndMetrics(t *testing.T) {
 func TestAdminAPI(t *testing.T) {
 	t.Parallel()
 	s, _, _ := serveOne(t, siteOptions{Handler: gossip, H1: true})
+	stream, err := http.Get("http://" + s.admin + "/api/events")
+	ok(t, err)
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(s.received, stream.Body) }) // as calls end
 	callGossip(t, s)
 	s.collect()
+	told := 0
+	for _, e := range s.audit() {
+		if id := e.str("request_id"); id != "" {
+			if status, _ := s.adminCall(http.MethodGet, "/api/decision/"+id, nil); status == http.StatusOK {
+				told++
+			}
+		}
+	}
+	if told == 0 {
+		t.Error("no call is told of")
+	}
+	for _, args := range [][]string{{"status"}, {"status", "--output", "json"}, {"explain", "--live", "GET", "https://api.test/"}} {
+		_, err := s.ask(args...)
+		ok(t, err)
+	}
+	s.await("an event in the stream", func() bool { return bytes.Contains(s.received.Bytes(), []byte("event: audit")) })
+	_ = stream.Body.Close()
+	reading.Wait()
 }
 
 func TestPprof(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,6 +30,7 @@ type server struct {
 	proxy, admin string // host:port
 	cmd          *exec.Cmd
 	env, args    []string
+	pass         []*os.File // listening sockets to pass on, as a service manager does
 	out, err     *recorder
 	received     *recorder     // what clients got, to be searched for secrets
 	exited       chan struct{} // closed when the process is gone
@@ -44,8 +46,9 @@ type serveOptions struct {
 	Secrets map[string]string // files @dir/NAME; their contents are searched for everywhere
 	Files   map[string]string // likewise, but not secret
 	Env     []string
-	Args    []string // of serve
-	NoWait  bool     // do not wait for /readyz
+	Args    []string   // of serve
+	Pass    []*os.File // listening sockets to pass on, as a service manager does
+	NoWait  bool       // do not wait for /readyz
 }
 
 // serve starts Attaché with the configuration and, unless the configuration has
@@ -63,7 +66,7 @@ func serve(t *testing.T, o serveOptions) *server {
 	for name, content := range o.Files {
 		s.write(name, content)
 	}
-	s.env, s.args = append(cleanEnv(t), o.Env...), o.Args
+	s.env, s.args, s.pass = append(cleanEnv(t), o.Env...), o.Args, o.Pass
 	for attempt := 1; ; attempt++ {
 		s.proxy, s.admin = freePort(t), freePort(t)
 		s.reconfigure(o.Config, o.Vars)
@@ -122,6 +125,10 @@ func (s *server) launch() {
 	s.t.Helper()
 	s.out, s.err, s.exited = &recorder{}, &recorder{}, make(chan struct{})
 	s.cmd = exec.Command(os.Getenv(envBinary), append([]string{"serve", "--config", s.config}, s.args...)...)
+	if len(s.pass) > 0 { // the shell knows the process's number before it is attache
+		s.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_FDS=$1 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; shift; exec "$@"`, "sh", strconv.Itoa(len(s.pass))}, s.cmd.Args...)...)
+		s.cmd.ExtraFiles = s.pass
+	}
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.env, s.out, s.err
 	ok(s.t, s.cmd.Start())
 	cmd, exited := s.cmd, s.exited
@@ -133,7 +140,7 @@ func (s *server) launch() {
 
 // ready waits for /readyz and reports whether it came.
 func (s *server) ready() bool {
-	return s.eventually(20*time.Second, func() bool {
+	return s.eventually(patience, func() bool {
 		r, err := http.Get("http://" + s.admin + "/readyz")
 		if err != nil {
 			return false
@@ -162,11 +169,11 @@ func (s *server) eventually(limit time.Duration, what func() bool) bool {
 	}
 }
 
-// await fails the test unless what comes to hold within ten seconds.
+// await fails the test unless what comes to hold.
 func (s *server) await(message string, what func() bool) {
 	s.t.Helper()
-	if !s.eventually(10*time.Second, what) {
-		s.t.Fatalf("not so within 10 s: %s\nstderr:\n%s", message, s.err)
+	if !s.eventually(patience, what) {
+		s.t.Fatalf("not so within %s: %s\nstderr:\n%s", patience, message, s.err)
 	}
 }
 
@@ -196,10 +203,10 @@ func (s *server) finish() {
 	}
 	select {
 	case <-s.exited:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // its stacks
 		<-s.exited
-		s.t.Errorf("attache did not stop within 30 s of SIGTERM\n%s", s.err)
+		s.t.Errorf("attache did not stop within %s of SIGTERM\n%s", patience, s.err)
 	}
 	if s.exit != nil && !s.dirty {
 		s.t.Errorf("attache: %v", s.exit)
@@ -228,9 +235,11 @@ func tail(b []byte) []byte { return b[max(0, len(b)-8000):] }
 
 // collect reads what the admin listener tells, so that it is searched too.
 func (s *server) collect() {
-	for _, path := range []string{"/metrics", "/readyz?verbose", "/api/config", "/api/rules", "/api/secrets", "/api/decisions", "/api/ca", "/"} {
+	for _, path := range []string{"/metrics", "/readyz?verbose", "/api/config", "/api/rules", "/api/secrets", "/api/decisions", "/api/ca", "/api/identity", "/api/summary",
+		"/api/explain?url=https://api.test/", "/"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+path, nil)
+		req.Header.Set("Accept", "text/html, */*") // the page at /
 		if r, err := http.DefaultClient.Do(req); err == nil {
 			_, _ = io.Copy(s.received, r.Body)
 			_ = r.Body.Close()

@@ -72,7 +72,7 @@ func TestRequestSmugglingCLTE(t *testing.T) {
 func TestRequestSmugglingTECL(t *testing.T) {
 	t.Parallel()
 	noSmuggling(t,
-		post("Transfer-Encoding: chunked", "Content-Length: 4")+"2e\r\n"+smuggled+"\r\n0\r\n\r\n",
+		post("Transfer-Encoding: chunked", "Content-Length: 4")+fmt.Sprintf("%x\r\n", len(smuggled))+smuggled+"\r\n0\r\n\r\n",
 		post("transfer_encoding: chunked", "Content-Length: 4")+"0\r\n\r\n"+smuggled,
 		strings.Replace(post("Transfer-Encoding: chunked"), "HTTP/1.1", "HTTP/1.0", 1)+"0\r\n\r\n"+smuggled,
 	)

@@ -29,6 +29,7 @@ func TestDuplicateHost(t *testing.T) {
 		{"GET / HTTP/1.1", "Host: api.test", "Host: api.test"},
 		{"GET / HTTP/1.1", "Host: api.test", " evil.test"},
 		{"GET / HTTP/1.1", "Host: api.test, evil.test"},
+		{"GET / HTTP/1.1", "Host: api.test,evil.test"},
 		{"GET / HTTP/1.1"},
 	} {
 		s.raw("api.test", crlf(lines...)).not2xx(t, lines[len(lines)-1])
