@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"crypto/x509"
+	"net/netip"
+	"strings"
 
 	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/proxy/policy"
@@ -56,6 +58,7 @@ func (x *exchange) identify() string {
 		return reasonCallerExpired
 	}
 	if a == nil {
+		c.client = clientOf(c)
 		return ""
 	}
 	shown := x.in.Header["Proxy-Authorization"]
@@ -67,6 +70,7 @@ func (x *exchange) identify() string {
 		return reasonAuthInvalid
 	}
 	c.peer, c.proven = peer, x.p.now()
+	c.client = clientOf(c)
 	c.checked.Store(x.snap)
 	x.noteCaller("")
 	switch {
@@ -76,6 +80,33 @@ func (x *exchange) identify() string {
 		return reasonCallerUnknown
 	}
 	return reasonAuthRequired
+}
+
+// client is whom requests are counted for where clients share something.
+type client struct {
+	callers string     // a SPIFFE ID, or names
+	addr    netip.Addr // beyond this machine
+}
+
+// clientOf says who c's client is: by the SPIFFE ID that it has proven, else by its callers' names and its
+// address beyond this machine. On loopback and unix sockets those without a proof look alike, and each connection
+// is a client.
+func clientOf(c *conn) any {
+	if p := c.peer; p != nil {
+		if id := p.Stranger.ID; id != "" {
+			return client{callers: id}
+		}
+		for i := range p.Callers {
+			if id := p.Callers[i].ID; id != "" {
+				return client{callers: id}
+			}
+		}
+	}
+	by := client{strings.Join(c.peer.Names(), ","), shared(c.whole())}
+	if by == (client{}) {
+		return c.whole()
+	}
+	return by
 }
 
 // mustProve reports whether c's client must be some caller, whatever the rules say: the proxy can be

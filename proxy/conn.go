@@ -45,6 +45,7 @@ type conn struct {
 	host      string // as a Host header says it
 	peer      *identity.Peer
 	proven    time.Time // when peer was
+	client    any       // whom its requests are counted for where clients share an upstream; see [clientOf]
 	// The Snapshot under which the peer was last found to be what it was.
 	checked atomic.Pointer[Snapshot]
 

@@ -46,7 +46,7 @@ func (x *exchange) classify(err error) *refusal {
 func neverSent(r dial.Reason) bool {
 	switch r {
 	case dial.AddressForbidden, dial.Loop, dial.DNSFailed, dial.ConnectFailed, dial.ConnectTimeout,
-		dial.TLSUnverified, dial.TLSFailed, dial.ViaRefused, dial.Busy, dial.PlaintextRefused, dial.NoIdentity:
+		dial.TLSUnverified, dial.TLSFailed, dial.ViaRefused, dial.Busy, dial.ClientBusy, dial.PlaintextRefused, dial.NoIdentity:
 		return true
 	}
 	return false

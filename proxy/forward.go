@@ -148,9 +148,9 @@ func (x *exchange) context(l Limits) context.Context {
 	ctx, cancel := context.WithCancelCause(x.in.Context())
 	x.cancel = cancel
 	if x.upgrades() {
-		ctx = dial.WithInfo(ctx, &x.info, nil) // ReverseProxy passes 1xx on by itself
+		ctx = dial.WithInfo(ctx, x.conn.client, &x.info, nil) // ReverseProxy passes 1xx on by itself
 	} else {
-		ctx = dial.WithInfo(ctx, &x.info, x.got1xx)
+		ctx = dial.WithInfo(ctx, x.conn.client, &x.info, x.got1xx)
 	}
 	if l.Total > 0 {
 		t := time.AfterFunc(l.Total, x.total)

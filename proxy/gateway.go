@@ -50,7 +50,7 @@ func (x *exchange) dialGateway() (net.Conn, error) {
 	if proof := x.in.Header.Get("Proxy-Authorization"); identity.MeantFor(proof, x.gateway.Audience) {
 		header["Proxy-Authorization"] = []string{proof}
 	}
-	ctx := dial.WithInfo(x.in.Context(), &x.info, nil)
+	ctx := dial.WithInfo(x.in.Context(), x.conn.client, &x.info, nil)
 	tunnel, err := x.gateway.Upstream.Connect(ctx, x.target.authority(), header)
 	x.event.ResolvedIP, x.event.Reused = x.info.IP(), x.info.Reused
 	if err == nil {
@@ -63,7 +63,7 @@ func (x *exchange) dialGateway() (net.Conn, error) {
 	switch {
 	case !ok:
 		return nil, &refusal{reasonGatewayAway, ""}
-	case d.Reason == dial.Cancelled, d.Reason == dial.NoIdentity, d.Reason == dial.Loop:
+	case d.Reason == dial.Cancelled, d.Reason == dial.NoIdentity, d.Reason == dial.ClientBusy, d.Reason == dial.Loop:
 		return nil, &refusal{string(d.Reason), errText(d.Err)}
 	}
 	return nil, &refusal{reasonGatewayAway, detailed(d)}

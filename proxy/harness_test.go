@@ -96,6 +96,7 @@ type rule struct {
 	spec   policy.Spec
 	attach []inject.Injector
 	to     string // connect_to
+	most   int    // requests at once; 0: the default
 	change func(*Rule)
 }
 
@@ -158,7 +159,7 @@ func (s *stage) snapshot(t testing.TB, rules ...rule) *Snapshot {
 	})}
 	for _, r := range rules {
 		specs = append(specs, r.spec)
-		up, err := s.pool.Upstream(dial.Profile{ConnectTo: r.to, CA: testCA(t), Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+		up, err := s.pool.Upstream(dial.Profile{ConnectTo: r.to, CA: testCA(t), MaxInFlight: r.most, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/attache-proxy/attache/identity"
 	"github.com/attache-proxy/attache/proxy/policy"
 )
 
@@ -136,5 +138,99 @@ func TestShareOfOneAddress(t *testing.T) {
 	}
 	if len(s.slots) != 10 || len(s.from) != 2 {
 		t.Errorf("%d slots, %d addresses", len(s.slots), len(s.from))
+	}
+}
+
+// TestOneClientTakesAllPlaces: a client that keeps as many requests at an upstream as it can get, by
+// one connection or by many, leaves room there. Others are answered, and at once.
+func TestOneClientTakesAllPlaces(t *testing.T) {
+	const most, share = 20, 16
+	for _, of := range []struct {
+		name string
+		h2   bool // one connection
+		user *url.Userinfo
+	}{
+		{"a connection", true, nil},
+		{"a caller's connections", false, url.UserPassword("app", "open-sesame")},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			begun, finish := make(chan struct{}, most), make(chan struct{})
+			to := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/slow" {
+					begun <- struct{}{}
+					<-finish
+				}
+			})
+			narrow := api(to)
+			narrow.most = most
+			s := newStage(t, Options{}, narrow)
+			abuser := s.client(of.h2, of.user)
+			get := func(c *http.Client, path string) (int, string) {
+				res, err := c.Get("https://api.test" + path)
+				if err != nil {
+					t.Error(err)
+					return 0, ""
+				}
+				b, _ := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				return res.StatusCode, string(b)
+			}
+			get(abuser, "/") // so that over HTTP/2 there is one connection
+			var wg sync.WaitGroup
+			for range share {
+				wg.Go(func() {
+					if status, body := get(abuser, "/slow"); status != http.StatusOK {
+						t.Errorf("one of its share: %d %s", status, body)
+					}
+				})
+				<-begun
+			}
+			for range 3 {
+				if status, body := get(abuser, "/"); status != http.StatusTooManyRequests || reasonOf(t, body) != "client_busy" {
+					t.Errorf("more than its share: %d %s", status, body)
+				}
+			}
+			other, start := s.client(!of.h2, nil), time.Now()
+			for range 50 {
+				if status, body := get(other, "/"); status != http.StatusOK {
+					t.Fatalf("another client: %d %s", status, body)
+				}
+			}
+			if d := time.Since(start); d > soon {
+				t.Errorf("50 requests of another client took %v", d)
+			}
+			close(finish)
+			wg.Wait()
+			if status, body := get(abuser, "/"); status != http.StatusOK {
+				t.Errorf("the client, once it held nothing: %d %s", status, body)
+			}
+		})
+	}
+}
+
+// TestWhoSharesAsOne: what counts as one client.
+func TestWhoSharesAsOne(t *testing.T) {
+	at := func(ip string, p *identity.Peer) *conn {
+		return &conn{Conn: from{addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}}, peer: p}
+	}
+	checkout := &identity.Peer{Callers: []identity.Caller{{Name: "checkout", ID: checkoutID}}}
+	stranger := &identity.Peer{Stranger: identity.Caller{ID: checkoutID}}
+	local := at("127.0.0.1", nil)
+	for _, c := range []struct {
+		name string
+		a, b *conn
+		same bool
+	}{
+		{"one SPIFFE ID at two addresses", at("192.0.2.1", checkout), at("192.0.2.2", checkout), true},
+		{"one SPIFFE ID, known as a caller or not", at("192.0.2.1", checkout), at("127.0.0.1", stranger), true},
+		{"two addresses", at("192.0.2.1", nil), at("192.0.2.2", nil), false},
+		{"two connections of an address", at("192.0.2.1", nil), at("::ffff:192.0.2.1", nil), true},
+		{"an address, with and without a SPIFFE ID", at("192.0.2.1", nil), at("192.0.2.1", checkout), false},
+		{"two connections on loopback", local, at("127.0.0.1", nil), false},
+		{"two streams of a connection on loopback", local.part(nil), local.part(nil), true},
+	} {
+		if (clientOf(c.a) == clientOf(c.b)) != c.same {
+			t.Errorf("%s: the same: %t", c.name, !c.same)
+		}
 	}
 }

@@ -59,7 +59,7 @@ func (x *exchange) dialTunnel() (net.Conn, error) {
 	if up == nil {
 		return nil, &refusal{reasonInternal, "no upstream"}
 	}
-	ctx := dial.WithInfo(x.in.Context(), &x.info, nil)
+	ctx := dial.WithInfo(x.in.Context(), x.conn.client, &x.info, nil)
 	c, err := up.DialTunnel(ctx, x.target.host, x.target.port)
 	x.event.ResolvedIP = x.info.IP()
 	return c, err

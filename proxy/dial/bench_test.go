@@ -39,7 +39,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 					req := request(b, "GET", url, "")
 					req.ProtoMajor = major
 					if c.info {
-						req = req.WithContext(WithInfo(req.Context(), new(Info), nil))
+						req = req.WithContext(WithInfo(req.Context(), nil, new(Info), nil))
 					}
 					drain(b, c.rt, req)
 				}
@@ -59,7 +59,7 @@ func BenchmarkOverhead(b *testing.B) {
 				for b.Loop() {
 					req := httptest.NewRequest("GET", "http://api.test/", nil)
 					if info {
-						req = req.WithContext(WithInfo(req.Context(), new(Info), nil))
+						req = req.WithContext(WithInfo(req.Context(), nil, new(Info), nil))
 					}
 					proxy.ServeHTTP(httptest.NewRecorder(), req)
 				}

@@ -69,6 +69,8 @@ type responseBody struct {
 	ctx  context.Context
 	ts   *transports
 	done atomic.Bool
+
+	client any // whose place it is
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
@@ -92,7 +94,7 @@ func (b *responseBody) Close() error {
 
 func (b *responseBody) end() {
 	if b.done.CompareAndSwap(false, true) {
-		b.ts.u.leave()
+		b.ts.u.requests.leave(b.client)
 	}
 }
 

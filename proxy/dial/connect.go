@@ -45,9 +45,9 @@ type Tunnel interface {
 // *Error, or a *ConnectRefused. The tunnel does not end with ctx.
 func (u *Upstream) Connect(ctx context.Context, target string, header http.Header) (Tunnel, error) {
 	addr := u.profile.ConnectTo
-	if u.inFlight.Add(1) > u.limit {
-		u.leave()
-		return nil, &Error{Reason: Busy, Addr: addr}
+	client := tripOf(ctx).whose()
+	if full, ok := u.requests.take(client); !ok {
+		return nil, &Error{Reason: full, Addr: addr}
 	}
 	defer func() { tripOf(ctx).deliver("") }()
 	if header == nil {
@@ -56,7 +56,7 @@ func (u *Upstream) Connect(ctx context.Context, target string, header http.Heade
 	for attempt := 1; ; attempt++ {
 		ts := u.current()
 		if e := ts.missing(addr); e != nil {
-			u.leave()
+			u.requests.leave(client)
 			return nil, e
 		}
 		t, err := ts.connect(ctx, target, header)
@@ -68,7 +68,7 @@ func (u *Upstream) Connect(ctx context.Context, target string, header http.Heade
 		if failed && unheard(e) && attempt < connectAttempts && ctx.Err() == nil {
 			continue
 		}
-		u.leave()
+		u.requests.leave(client)
 		return nil, err
 	}
 }
@@ -131,12 +131,13 @@ func (ts *transports) connectIn(ctx context.Context, mine *turn, target string, 
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 		return nil, &ConnectRefused{resp.StatusCode, resp.Header, body}
 	}
-	return &tunnel{ts: ts, in: resp.Body, out: toServer, cancel: func() { cancel(net.ErrClosed) }}, nil
+	return &tunnel{ts: ts, client: tripOf(ctx).whose(), in: resp.Body, out: toServer, cancel: func() { cancel(net.ErrClosed) }}, nil
 }
 
 // tunnel is an HTTP/2 stream as a connection.
 type tunnel struct {
 	ts     *transports
+	client any // whose place it is
 	in     io.ReadCloser
 	out    *io.PipeWriter
 	cancel func()
@@ -162,7 +163,7 @@ func (t *tunnel) Close() error {
 		_ = t.out.CloseWithError(net.ErrClosed)
 		t.cancel()
 		_ = t.in.Close()
-		t.ts.u.leave()
+		t.ts.u.requests.leave(t.client)
 		t.ts.swept()
 	})
 	return nil

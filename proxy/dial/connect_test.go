@@ -117,7 +117,7 @@ func TestTunnelRefused(t *testing.T) {
 	if !ok || e.Status != 403 || string(e.Body) != "because" || e.Header.Get("Proxy-Status") == "" {
 		t.Fatalf("%v", err)
 	}
-	if n := u.inFlight.Load(); n != 0 {
+	if n := u.requests.inUse(); n != 0 {
 		t.Errorf("%d places are still taken", n)
 	}
 	echo(t, tunnelTo(t, u), "others work")

@@ -37,7 +37,7 @@ type Profile struct {
 	Protocol       Protocol
 	Plaintext      bool          // no TLS; only loopback and unix addresses are then dialled unless AnyClear
 	AnyClear       bool          // credential-less clear text may go to any judged address (rules of http:// hosts that attach nothing)
-	MaxInFlight    int           // requests at once; 0: DefaultInFlight
+	MaxInFlight    int           // requests at once, shared among clients (WithInfo); 0: DefaultInFlight
 	ResponseHeader time.Duration // from the request's end to the answer's header; 0: none
 	Connect        time.Duration // for name, connection and handshake together; 0: DefaultConnect
 }

@@ -75,7 +75,7 @@ func TestSecondAddress(t *testing.T) {
 	u := clearUpstream(t, newPool(t, Options{Resolver: r}), "127.0.0.0/8", "::1/128")
 	var info Info
 	req := request(t, "GET", "http://api.test:"+srv.port+"/", "")
-	text(t, u, req.WithContext(WithInfo(t.Context(), &info, nil)))
+	text(t, u, req.WithContext(WithInfo(t.Context(), nil, &info, nil)))
 	if info.IP() != "127.0.0.1" {
 		t.Errorf("dialled %s", info.IP())
 	}

@@ -30,6 +30,7 @@ const (
 	Closed           Reason = "upstream_closed"       // the connection ended before an answer
 	BadResponse      Reason = "upstream_bad_response" // not HTTP, headers too large
 	Busy             Reason = "upstream_busy"
+	ClientBusy       Reason = "client_busy"       // the client's share; see WithInfo
 	PlaintextRefused Reason = "plaintext_refused" // promise 4: not a loopback or unix address
 	Cancelled        Reason = "client_cancelled"  // Err is the context's cause, or what reading the request's body gave
 )

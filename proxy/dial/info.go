@@ -32,6 +32,8 @@ func (i *Info) IP() string {
 type trip struct {
 	context.Context
 
+	client any
+
 	mu    sync.Mutex
 	info  Info
 	dst   *Info
@@ -42,9 +44,10 @@ type tripKey struct{}
 
 // WithInfo returns a context whose RoundTrip or DialTunnel fills info before it
 // returns, and leaves it alone afterwards. got1xx, if not nil, hears of interim
-// answers, from another goroutine.
-func WithInfo(ctx context.Context, info *Info, got1xx func(code int, header textproto.MIMEHeader) error) context.Context {
-	t := &trip{Context: ctx, dst: info}
+// answers, from another goroutine. client, comparable or nil, is whom the request is counted for where clients
+// share an upstream's MaxInFlight.
+func WithInfo(ctx context.Context, client any, info *Info, got1xx func(code int, header textproto.MIMEHeader) error) context.Context {
+	t := &trip{Context: ctx, client: client, dst: info}
 	t.trace.GotConn, t.trace.Got1xxResponse = t.gotConn, got1xx
 	return httptrace.WithClientTrace(t, &t.trace)
 }
@@ -60,6 +63,14 @@ func (t *trip) Value(key any) any {
 func tripOf(ctx context.Context) *trip {
 	t, _ := ctx.Value(tripKey{}).(*trip)
 	return t
+}
+
+// whose is the client's request that t is for.
+func (t *trip) whose() any {
+	if t == nil {
+		return nil
+	}
+	return t.client
 }
 
 // note changes the record. A nil trip records nothing.

@@ -68,13 +68,13 @@ func newUpstream(p Profile, opt Options, identity *Identity) (*Upstream, error) 
 	u := &Upstream{
 		dialer: dialer{resolver: opt.Resolver, own: opt.Own},
 		log:    opt.Log,
-		limit:  int64(p.MaxInFlight),
 		holds:  map[*heldConn]struct{}{},
 	}
 	u.identity.Store(identity)
-	if u.limit <= 0 {
-		u.limit = DefaultInFlight
+	if p.MaxInFlight <= 0 {
+		p.MaxInFlight = DefaultInFlight
 	}
+	u.requests, u.dials = newPlaces(p.MaxInFlight), newPlaces(2*p.MaxInFlight)
 	if p.Connect <= 0 {
 		p.Connect = DefaultConnect
 	}

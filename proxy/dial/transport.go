@@ -111,10 +111,11 @@ func (ts *transports) dialTLS(ctx context.Context, addr string, protos []string)
 // open connects to target, "host:port", by the profile's way.
 func (u *Upstream) open(ctx context.Context, target string, loopback bool) (net.Conn, error) {
 	// A dial goes on when its request is gone, so requests do not bound dials.
-	defer u.dialling.Add(-1)
-	if u.dialling.Add(1) > 2*u.limit {
-		return nil, &Error{Reason: Busy, Addr: target}
+	client := tripOf(ctx).whose()
+	if full, ok := u.dials.take(client); !ok {
+		return nil, &Error{Reason: full, Addr: target}
 	}
+	defer u.dials.leave(client)
 	host, port, err := splitAddr(target)
 	if err != nil {
 		return nil, &Error{ConnectFailed, "", err} // the text may be anything

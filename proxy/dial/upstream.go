@@ -29,9 +29,8 @@ type Upstream struct {
 	holding  sync.Mutex
 	holds    map[*heldConn]struct{} // open; holding guards it
 
-	limit    int64
-	inFlight atomic.Int64
-	dialling atomic.Int64 // dials outlive their requests
+	requests places
+	dials    places // twice as many: dials outlive their requests
 	retired  atomic.Bool
 
 	onlyH2 hostSet // refused to speak HTTP/1.1
@@ -44,20 +43,20 @@ func (u *Upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 		trip.deliver("")
 		return refuse(req, &Error{Cancelled, req.URL.Host, context.Cause(req.Context())})
 	}
-	if u.inFlight.Add(1) > u.limit {
-		u.leave()
+	client := trip.whose()
+	if full, ok := u.requests.take(client); !ok {
 		trip.deliver("")
-		return refuse(req, &Error{Reason: Busy, Addr: req.URL.Host})
+		return refuse(req, &Error{Reason: full, Addr: req.URL.Host})
 	}
 	ts := u.current()
 	if e := ts.missing(req.URL.Host); e != nil {
-		u.leave()
+		u.requests.leave(client)
 		trip.deliver("")
 		return refuse(req, e)
 	}
 	resp, err := ts.send(req)
 	if err != nil {
-		u.leave()
+		u.requests.leave(client)
 		ts.swept()
 		trip.deliver("")
 		return nil, err
@@ -70,20 +69,21 @@ func (u *Upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // guard makes the answer give the request's place back when it ends.
 func (ts *transports) guard(ctx context.Context, resp *http.Response) {
+	client := tripOf(ctx).whose()
 	if resp.Body == http.NoBody {
-		ts.u.leave()
+		ts.u.requests.leave(client)
 		ts.swept()
 		return
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if rw, ok := resp.Body.(io.ReadWriteCloser); ok {
 			d := &duplexBody{rw: rw}
-			d.ReadCloser, d.ctx, d.ts = rw, ctx, ts
+			d.ReadCloser, d.ctx, d.ts, d.client = rw, ctx, ts, client
 			resp.Body = d
 			return
 		}
 	}
-	resp.Body = &responseBody{ReadCloser: resp.Body, ctx: ctx, ts: ts}
+	resp.Body = &responseBody{ReadCloser: resp.Body, ctx: ctx, ts: ts, client: client}
 }
 
 func (ts *transports) send(req *http.Request) (*http.Response, error) {
@@ -136,8 +136,6 @@ func (ts *transports) speaksHTTP1(out *http.Request) bool {
 	}
 	return out.ProtoMajor != 2 && !u.onlyH2.has(out.URL.Host)
 }
-
-func (u *Upstream) leave() { u.inFlight.Add(-1) }
 
 // retire closes what is idle, now and whenever a request ends.
 func (u *Upstream) retire() {

@@ -133,7 +133,7 @@ func TestUnixConnectTo(t *testing.T) {
 	u := upstream(t, p, Profile{ConnectTo: "unix:" + l.Addr().String(), Plaintext: true, Via: &Via{URL: parse(t, "http://127.0.0.1:1")}})
 	var info Info
 	req := request(t, "GET", "https://api.test/", "")
-	if got := text(t, u, req.WithContext(WithInfo(t.Context(), &info, nil))); got != "api.test" {
+	if got := text(t, u, req.WithContext(WithInfo(t.Context(), nil, &info, nil))); got != "api.test" {
 		t.Errorf("Host %q", got)
 	}
 	if info.IP() != "" || info.Proto != "HTTP/1.1" {
@@ -173,7 +173,7 @@ func TestInformationalAndTrailers(t *testing.T) {
 		req.Trailer = http.Header{"Mine": {"kept"}}
 		var hints atomic.Int64
 		var info Info
-		ctx := WithInfo(t.Context(), &info, nil)
+		ctx := WithInfo(t.Context(), nil, &info, nil)
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 			if code == 103 && h.Get("Link") == "</a>" {
 				hints.Add(1)
@@ -252,7 +252,7 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 	_ = rw.Close()
-	if n := u.inFlight.Load(); n != 0 {
+	if n := u.requests.inUse(); n != 0 {
 		t.Errorf("%d in flight", n)
 	}
 }
@@ -289,12 +289,12 @@ func TestInFlight(t *testing.T) {
 	if got, err := io.ReadAll(a.Body); string(got) != "late" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	if n := u.inFlight.Load(); n != 1 {
+	if n := u.requests.inUse(); n != 1 {
 		t.Errorf("%d in flight after an end of body", n)
 	}
 	_, _ = a.Body.Close(), b.Body.Close()
 	_ = b.Body.Close()
-	if n := u.inFlight.Load(); n != 0 {
+	if n := u.requests.inUse(); n != 0 {
 		t.Errorf("%d in flight", n)
 	}
 	text(t, u, send())

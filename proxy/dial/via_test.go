@@ -91,7 +91,7 @@ func TestVia(t *testing.T) {
 					return
 				}
 				var info Info
-				text(t, u, req.WithContext(WithInfo(t.Context(), &info, nil)))
+				text(t, u, req.WithContext(WithInfo(t.Context(), nil, &info, nil)))
 				if got := seen.Load(); got != "CONNECT unknown.test:8443 unknown.test:8443" {
 					t.Errorf("the proxy saw %q", got)
 				}
@@ -163,7 +163,7 @@ func TestDialTunnel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var info Info
-			conn, err := upstream(t, p, prof).DialTunnel(WithInfo(t.Context(), &info, nil), "api.test", portOf(t, echo))
+			conn, err := upstream(t, p, prof).DialTunnel(WithInfo(t.Context(), nil, &info, nil), "api.test", portOf(t, echo))
 			if err != nil {
 				t.Fatal(err)
 			}

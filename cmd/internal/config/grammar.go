@@ -163,7 +163,7 @@ type ruleLimitsSpec struct {
 	StreamIdle     *openDuration `json:"stream_idle,omitempty" jsonschema:"silence after which a body, an upgraded connection or a tunnel is cut" default:"24h" example:"10m"`
 	Total          *openDuration `json:"total,omitempty" jsonschema:"the longest that one request may take" default:"none" example:"2m"`
 	Connect        *duration     `json:"connect,omitempty" jsonschema:"the wait for a connection to the upstream, TLS included" default:"10s"`
-	InFlight       *count        `json:"in_flight,omitempty" jsonschema:"requests to one upstream at once" default:"512"`
+	InFlight       *count        `json:"in_flight,omitempty" jsonschema:"requests to one upstream at once, of which one client gets four fifths" default:"512"`
 }
 
 func (ruleLimitsSpec) hint(key string) (string, string) {
