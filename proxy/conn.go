@@ -66,7 +66,8 @@ type conn struct {
 	spent  atomic.Bool // what comes next is the rest of a request that is over
 	closed sync.Once
 
-	spare *list.Element // among the spare ones of conns, whose lock guards it
+	spare      *list.Element // among the spare ones of conns, whose lock guards it
+	spareSince time.Time     // when it became so; likewise
 }
 
 func (c *conn) Read(b []byte) (int, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +17,8 @@ import (
 //
 //   - Where all are taken, a new connection takes the place of the one that has
 //     been spare for longest: on which no request is under way, or which has not
-//     come as far as its first. Only where none is spare do clients wait.
+//     come as far as its first. Only where none is spare do clients wait, and
+//     until one has been for [spareTime].
 //   - One address beyond this machine gets half of them, so that another always
 //     finds room. Loopback and unix sockets are one address for many clients,
 //     and have no such share.
@@ -28,7 +30,14 @@ type conns struct {
 	share int                // of one address
 	slots chan struct{}      // as many as may be open
 	freed chan struct{}      // a slot was given back, or a connection became spare
+
+	waiting atomic.Int32 // for a slot
 }
+
+// spareTime is how long a connection has to be spare before it is closed. A client may be
+// about to use it; and net/http calls an HTTP/2 connection idle when the end of its last answer is
+// still to be written.
+const spareTime = 100 * time.Millisecond
 
 func newConns(most int) *conns {
 	return &conns{
@@ -43,16 +52,25 @@ func (s *conns) admit(c *conn, closing <-chan struct{}) bool {
 	if !s.add(c) {
 		return false
 	}
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	default:
+	}
+	s.waiting.Add(1)
+	defer s.waiting.Add(-1)
 	for {
-		select {
-		case s.slots <- struct{}{}:
-			return true
-		default:
+		var later <-chan time.Time
+		if early := s.evict(); early > 0 {
+			later = time.After(early)
 		}
-		s.evict()
 		select {
 		case s.slots <- struct{}{}:
+			if s.waiting.Load() > 1 {
+				s.wake() // who made this room may be waiting still
+			}
 			return true
+		case <-later:
 		case <-s.freed:
 		case <-closing:
 			s.drop(c)
@@ -110,18 +128,39 @@ func (s *conns) wake() {
 	}
 }
 
-// evict closes the connection that has been spare for longest.
-func (s *conns) evict() {
+// evict closes the connection that has been spare for longest. If that is not long enough, it
+// returns when it will be.
+func (s *conns) evict() (early time.Duration) {
 	s.mu.Lock()
 	oldest := s.spare.Front()
 	if oldest == nil {
 		s.mu.Unlock()
-		return
+		return 0
 	}
 	c := oldest.Value.(*conn)
+	if early = spareTime - time.Since(c.spareSince); early > 0 {
+		s.mu.Unlock()
+		return early
+	}
 	s.unspare(c)
 	s.mu.Unlock()
 	_ = c.Conn.Close() // whoever reads from it ends it
+	return 0
+}
+
+// end closes c when it has been spare for long enough, unless it comes into use before.
+func (s *conns) end(c *conn) {
+	s.mu.Lock()
+	early := spareTime - time.Since(c.spareSince)
+	is := c.spare != nil
+	s.mu.Unlock()
+	switch {
+	case !is: // it is closed when it is spare again
+	case early > 0:
+		time.AfterFunc(early, func() { s.end(c) })
+	default:
+		_ = c.Conn.Close() // whoever reads from it ends it
+	}
 }
 
 // idle marks c as spare, or as in use.
@@ -129,11 +168,11 @@ func (s *conns) idle(c *conn, spare bool) {
 	s.mu.Lock()
 	s.unspare(c)
 	if _, there := s.open[c]; there && spare {
-		c.spare = s.spare.PushBack(c)
+		c.spare, c.spareSince = s.spare.PushBack(c), time.Now()
 	}
 	s.mu.Unlock()
 	if spare && c.whole().retired.Load() {
-		_ = c.Conn.Close()
+		s.end(c)
 	}
 	if spare && len(s.slots) == cap(s.slots) {
 		s.wake()
@@ -180,7 +219,7 @@ func (s *conns) retire(c *conn) {
 	}
 	s.mu.Unlock()
 	for _, o := range idle {
-		_ = o.Conn.Close() // whoever reads from it ends it
+		s.end(o)
 	}
 }
 

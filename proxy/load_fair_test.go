@@ -234,3 +234,28 @@ func TestWhoSharesAsOne(t *testing.T) {
 		}
 	}
 }
+
+// TestLastAnswerIsOut: net/http calls an HTTP/2 connection idle before it has written the
+// end of the last answer.
+func TestLastAnswerIsOut(t *testing.T) {
+	to, _ := counting(t)
+	s := newStage(t, Options{Server: ServerLimits{Connections: 1}}, api(to))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 5 {
+				res, err := s.client(true, nil).Get("https://api.test/")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
