@@ -122,6 +122,22 @@ func (c *conn) answer(res *http.Response) error {
 	return res.Write(c)
 }
 
+// expectRequest counts c as fresh: accepted, or a tunnel that is being opened, with no request on it yet. Its client is
+// about to send one, and would not try again; net/http's Shutdown drops such a connection when the request
+// comes.
+func (c *conn) expectRequest() {
+	if c.fresh.CompareAndSwap(false, true) {
+		c.proxy.fresh.add(1)
+	}
+}
+
+// requestCame is called when a request has come on c, or none will.
+func (c *conn) requestCame() {
+	if c.fresh.Load() && c.fresh.CompareAndSwap(true, false) {
+		c.proxy.fresh.add(-1)
+	}
+}
+
 // whole is the connection that c is, or is a part of.
 func (c *conn) whole() *conn {
 	if c.parent != nil {

@@ -72,8 +72,8 @@ type Proxy struct {
 	closing  chan struct{} // closed when Shutdown begins
 	stopOnce sync.Once
 	serving  sync.WaitGroup // the inner server
-	fresh    fresh
-	handlers gate // everything that is being served, tunnels included
+	fresh    tally          // connections on which no request has come yet; see [conn.expectRequest]
+	handlers gate           // everything that is being served, tunnels included
 	life     context.Context
 	kill     context.CancelCauseFunc // ends life: all that is being served
 	inFlight atomic.Int64
@@ -245,7 +245,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	for i, s := range servers {
 		wg.Go(func() { errs[i] = s.Shutdown(ctx) })
 	}
-	wg.Go(func() { errs[len(servers)] = p.raw.wait(ctx) })
+	wg.Go(func() { errs[len(servers)] = p.raw.tally.wait(ctx) })
 	wg.Wait()
 	p.kill(errShutdown)
 	for _, s := range servers {
@@ -269,7 +269,7 @@ func (p *Proxy) awaitRequests(ctx context.Context, fronts []*listener) {
 		case <-ctx.Done():
 		}
 	}
-	p.fresh.wait(ctx)
+	_ = p.fresh.wait(ctx)
 }
 
 // InFlight counts the requests under way.

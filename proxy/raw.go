@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -25,7 +24,8 @@ type rawConn struct {
 type rawConns struct {
 	mu   sync.Mutex
 	open map[*rawConn]struct{}
-	idle chan struct{} // closed when the last one goes; nil while nobody waits
+
+	tally tally // of open
 }
 
 func (s *rawConns) add(c *rawConn) {
@@ -35,16 +35,14 @@ func (s *rawConns) add(c *rawConn) {
 		s.open = map[*rawConn]struct{}{}
 	}
 	s.open[c] = struct{}{}
+	s.tally.add(1)
 }
 
 func (s *rawConns) remove(c *rawConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
-	if len(s.open) == 0 && s.idle != nil {
-		close(s.idle)
-		s.idle = nil
-	}
+	s.tally.add(-1)
 }
 
 func (s *rawConns) count() int64 {
@@ -61,26 +59,6 @@ func (s *rawConns) all() []*rawConn {
 		all = append(all, c)
 	}
 	return all
-}
-
-// wait returns when none is open, or with the error of ctx.
-func (s *rawConns) wait(ctx context.Context) error {
-	s.mu.Lock()
-	if len(s.open) == 0 {
-		s.mu.Unlock()
-		return nil
-	}
-	if s.idle == nil {
-		s.idle = make(chan struct{})
-	}
-	idle := s.idle
-	s.mu.Unlock()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (s *rawConns) closeAll(reason string) {
