@@ -8,6 +8,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/attache-proxy/attache/cmd/internal/app"
+	"github.com/attache-proxy/attache/cmd/internal/config"
 	"github.com/attache-proxy/attache/cmd/internal/preset"
 )
 
@@ -49,29 +51,37 @@ func (k completeCmd) Run(c *console) error {
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, candidate := range complete(parser.Model.Node, words) {
+	for _, candidate := range complete(parser.Model.Node, words, configured) {
 		fmt.Fprintln(c.out, candidate)
 	}
 	return nil
 }
 
+// names gives what the configuration that from leads to has for the value of flag; ok is false for flags whose
+// value no configuration names.
+type names func(flag string, from configFlag) (all []string, ok bool)
+
 // complete lists what can stand in place of the last word.
-func complete(node *kong.Node, words []string) []string {
+func complete(node *kong.Node, words []string, of names) []string {
 	current := ""
 	if len(words) > 0 {
 		current, words = words[len(words)-1], words[:len(words)-1]
 	}
 	words = joined(words)
 	var flag *kong.Flag // that waits for its value
+	var from configFlag
 	for i, word := range words {
 		switch {
 		case flag != nil:
+			from.take(flag, word)
 			flag = nil
 		case word == "--":
 			return passed(node, len(words)-i-1)
 		case strings.HasPrefix(word, "-"):
-			if name, _, given := strings.Cut(word, "="); !given {
-				flag = valued(node, name)
+			name, value, given := strings.Cut(word, "=")
+			if flag = valued(node, name); given && flag != nil {
+				from.take(flag, value)
+				flag = nil
 			}
 		default:
 			if child := childOf(node, word); child != nil {
@@ -83,16 +93,16 @@ func complete(node *kong.Node, words []string) []string {
 	}
 	switch name, value, given := strings.Cut(current, "="); {
 	case flag != nil:
-		return starting(current, "", values(flag.Value))
+		return starting(current, "", values(flag.Value, from, of))
 	case given && strings.HasPrefix(name, "--"):
 		if f := valued(node, name); f != nil {
-			return starting(value, name+"=", values(f.Value))
+			return starting(value, name+"=", values(f.Value, from, of))
 		}
 		return nil
 	case strings.HasPrefix(current, "-"):
 		return starting(current, "", flags(node))
 	}
-	return starting(current, "", arguments(node))
+	return starting(current, "", arguments(node, from, of))
 }
 
 // joined leaves out the "=" that bash makes a word of its own, before the value of a flag.
@@ -139,12 +149,49 @@ func valued(node *kong.Node, name string) *kong.Flag {
 	return nil
 }
 
+// take keeps what flag says of the configuration.
+func (f *configFlag) take(flag *kong.Flag, value string) {
+	switch flag.Name {
+	case "config":
+		f.Config = value
+	case "profile":
+		f.Profile = value
+	}
+}
+
 // values are what a value can be.
-func values(v *kong.Value) []string {
+func values(v *kong.Value, from configFlag, of names) []string {
 	if v.Enum != "" {
 		return v.EnumSlice()
 	}
+	if all, ok := of(v.Name, from); ok {
+		return all
+	}
 	return []string{completeFiles}
+}
+
+// configured reads the names from the configuration that from leads to. What is wrong with it is for the command
+// itself to say.
+func configured(flag string, from configFlag) ([]string, bool) {
+	switch flag {
+	default:
+		return nil, false
+	case "profile":
+		if path, err := from.find(); err == nil {
+			return config.Profiles(path), true
+		}
+	case "caller":
+		if path, err := from.find(); err == nil {
+			if cfg, err := app.LoadConfig(path, from.Profile, thisBuild().required()); err == nil {
+				var all []string
+				for _, c := range cfg.Callers {
+					all = append(all, c.Name)
+				}
+				return all, true
+			}
+		}
+	}
+	return nil, true
 }
 
 func flags(node *kong.Node) []string {
@@ -158,7 +205,7 @@ func flags(node *kong.Node) []string {
 }
 
 // arguments are what can stand where no flag does.
-func arguments(node *kong.Node) []string {
+func arguments(node *kong.Node, from configFlag, of names) []string {
 	var all []string
 	for _, child := range node.Children {
 		if !child.Hidden {
@@ -178,7 +225,7 @@ func arguments(node *kong.Node) []string {
 	case passthrough(node):
 		all = append(all, completeCommands)
 	default:
-		all = append(all, values(node.Positional[0])...)
+		all = append(all, values(node.Positional[0], from, of)...)
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -13,9 +14,25 @@ func TestCompletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("HOME", dir)
+	for name, text := range map[string]string{
+		"attache.yaml":         "callers: {app: {uid: 4001}, agent: {uid: 4002}}\n",
+		"attache.staging.yaml": "callers: {stage: {uid: 4003}}\n",
+		"attache.eu.yaml":      "",
+		"attache.local.yaml":   "",
+		"other.yaml":           "callers: {else: {uid: 4004}}\n",
+		"other.far.yaml":       "",
+		"broken.yaml":          "callers: {app\n",
+	} {
+		if err := os.WriteFile(name, []byte("version: 1\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	at := func(words ...string) string {
 		var names []string
-		for _, c := range complete(parser.Model.Node, words) {
+		for _, c := range complete(parser.Model.Node, words, configured) {
 			name, _, _ := strings.Cut(c, "\t")
 			names = append(names, name)
 		}
@@ -46,6 +63,15 @@ func TestCompletion(t *testing.T) {
 		{"run npm ", ":files"},
 		{"run --config x ", ":commands"},
 		{"version ", ""},
+		{"check --profile ", "eu staging"},
+		{"check --profile=s", "--profile=staging"},
+		{"check --config other.yaml --profile ", "far"},
+		{"check -c other.yaml --profile ", "far"},
+		{"explain --caller ", "app agent"},
+		{"explain --profile staging --caller ", "app agent stage"},
+		{"explain --config=other.yaml --caller ", "else"},
+		{"explain --config broken.yaml --caller ", ""},
+		{"explain --config nowhere.yaml --profile ", ""},
 		{"nonsense ", at("")},
 	} {
 		if got := at(strings.Split(c.words, " ")...); got != c.want {

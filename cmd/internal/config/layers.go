@@ -96,20 +96,28 @@ func readAll(path, profile string) ([]file, error) {
 	return files, nil
 }
 
-// others names the profiles that are there, for who asked for another.
-func others(path string) string {
-	found, err := filepath.Glob(layerPath(path, "*"))
-	if err != nil {
-		return ""
+// Profiles are the names of the profiles that stand beside the configuration at path, in order.
+func Profiles(path string) []string {
+	beside, err := os.ReadDir(filepath.Dir(path))
+	if info, wrong := os.Stat(path); err != nil || wrong != nil || info.IsDir() {
+		return nil
 	}
-	before, after, _ := strings.Cut(filepath.Base(layerPath(path, "*")), "*")
+	ext := filepath.Ext(path)
+	before := strings.TrimSuffix(filepath.Base(path), ext) + "."
 	var names []string
-	for _, f := range found {
-		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), before), after)
-		if name != localLayer && validName(name) {
+	for _, f := range beside {
+		name, is := strings.CutPrefix(f.Name(), before)
+		name, ends := strings.CutSuffix(name, ext)
+		if is && ends && name != localLayer && validName(name) {
 			names = append(names, name)
 		}
 	}
+	return names
+}
+
+// others names the profiles that are there, for who asked for another.
+func others(path string) string {
+	names := Profiles(path)
 	if len(names) == 0 {
 		return "; there are no profiles here"
 	}
