@@ -55,6 +55,10 @@ func (u *Upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 		return refuse(req, e)
 	}
 	resp, err := ts.send(req)
+	if err == nil && req.Context().Err() != nil { // breaking off makes some upstreams answer, while we still listen
+		_ = resp.Body.Close()
+		err = tripError(req.Context(), req.URL.Host, nil)
+	}
 	if err != nil {
 		u.requests.leave(client)
 		ts.swept()

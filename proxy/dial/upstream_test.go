@@ -368,3 +368,23 @@ func TestRememberedHostsAreBounded(t *testing.T) {
 		t.Errorf("%d hosts are remembered", n)
 	}
 }
+
+// TestAnswerToWhatIsOver: what an upstream says when its request has been given up is no answer. Go's own says 200
+// when it is told that nobody listens any more.
+func TestAnswerToWhatIsOver(t *testing.T) {
+	end := make(chan context.CancelCauseFunc, 1)
+	srv := serve(t, nil, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		(<-end)(errors.New("given up"))
+	})
+	u := upstream(t, newPool(t, Options{}), Profile{Allow: loopback, AnyClear: true})
+	for i := range 100 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		end <- cancel
+		req := request(t, []string{"GET", "POST"}[i%2], "http://api.test:"+srv.port+"/", "body"[:i%2*4])
+		refused(t, u, req.WithContext(ctx), Cancelled)
+	}
+	if n := u.requests.inUse(); n != 0 {
+		t.Errorf("%d in flight", n)
+	}
+}
