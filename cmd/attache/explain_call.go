@@ -154,10 +154,10 @@ func tookOf(e *auditLine) string {
 		ms   float64
 	}{{"DNS", p.DNS}, {"connect", p.Connect}, {"TLS", p.TLS}, {"first byte", p.FirstByte}, {"Attaché itself", p.Added}} {
 		if phase.ms > 0 {
-			parts = append(parts, phase.name+" "+milliseconds(phase.ms))
+			parts = append(parts, phase.name+" "+admin.Milliseconds(phase.ms))
 		}
 	}
-	text := milliseconds(p.Total)
+	text := admin.Milliseconds(p.Total)
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}

@@ -43,7 +43,7 @@ func (s *seen) head(b *strings.Builder) {
 		thousands(int(t.Allowed)) + " allowed", thousands(int(t.Refused)) + " refused", thousands(int(t.Upstream5xx)) + " upstream 5xx",
 	}
 	if t.Allowed > 0 {
-		figures = append(figures, "+"+milliseconds(t.AddedP99)+" p99")
+		figures = append(figures, "+"+admin.Milliseconds(t.AddedP99)+" p99")
 	}
 	fmt.Fprintf(b, "%s:  %s\n", span(time.Duration(t.Seconds)*time.Second), strings.Join(figures, "   "))
 }
@@ -112,7 +112,7 @@ func (s *seen) rules(b *strings.Builder) {
 func traffic(t admin.RuleTraffic, action string) []string {
 	cells := []string{"", fmt.Sprintf("%.1f", t.PerSecond), thousands(int(t.Refused)), thousands(int(t.Upstream4xx)), thousands(int(t.Upstream5xx)), "-"}
 	if t.UpstreamP99 > 0 {
-		cells[5] = milliseconds(t.UpstreamP99)
+		cells[5] = admin.Milliseconds(t.UpstreamP99)
 	}
 	if action != "allow" { // its calls are never seen to go upstream
 		cells[3], cells[4] = "-", "-"
@@ -219,22 +219,6 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d s", int(d.Seconds()))
 	}
 	return fmt.Sprintf("%d min", int(d.Minutes()))
-}
-
-// milliseconds is a duration as people read it: "0.4 ms", "412 ms", "2.1 s".
-func milliseconds(ms float64) string {
-	switch {
-	case ms >= 10_000:
-		return fmt.Sprintf("%.0f s", ms/1000)
-	case ms >= 1000:
-		return fmt.Sprintf("%.1f s", ms/1000)
-	case ms >= 10:
-		return fmt.Sprintf("%.0f ms", ms)
-	case ms >= .1:
-		return fmt.Sprintf("%.1f ms", ms)
-	default:
-		return fmt.Sprintf("%.2f ms", ms)
-	}
 }
 
 func hostPort(host string, port int) string {

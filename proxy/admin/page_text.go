@@ -101,11 +101,17 @@ func thousands(n uint64) string {
 	return s
 }
 
-// msText is milliseconds as people read them.
+// msText is Milliseconds where nothing may have been measured.
 func msText(ms float64) string {
-	switch {
-	case ms == 0:
+	if ms == 0 {
 		return "–"
+	}
+	return Milliseconds(ms)
+}
+
+// Milliseconds is a duration as people read it: "0.4 ms", "412 ms", "2.1 s".
+func Milliseconds(ms float64) string {
+	switch {
 	case ms >= 10_000:
 		return fmt.Sprintf("%.0f s", ms/1000)
 	case ms >= 1000:

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -212,6 +213,33 @@ func TestDialsAreBounded(t *testing.T) {
 		<-asked
 	}
 	refused(t, u, request(t, "GET", "http://api.test/", ""), Busy)
+	cancel()
+	wg.Wait()
+}
+
+// TestDialsAreShared: a client's dials, which its requests leave behind, leave room for another's.
+func TestDialsAreShared(t *testing.T) {
+	asked := make(silence, 16)
+	u := upstream(t, newPool(t, Options{Resolver: asked}), Profile{AnyClear: true, MaxInFlight: 5, Connect: 5 * time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	dial := func(client string) {
+		wg.Go(func() { _, _ = u.DialTunnel(WithInfo(ctx, client, new(Info), nil), "api.test", 80) })
+		select {
+		case <-asked:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s may not dial", client)
+		}
+	}
+	for range 8 { // four fifths of twice as many
+		dial("one")
+	}
+	_, err := u.DialTunnel(WithInfo(ctx, "one", new(Info), nil), "api.test", 80)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Reason != ClientBusy {
+		t.Errorf("more than its share: %v", err)
+	}
+	dial("another")
 	cancel()
 	wg.Wait()
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // newCanary is a secret that is spelt differently in every encoding, and found
@@ -78,14 +79,40 @@ func searchCanary(t *testing.T, where string, what []byte, secret string) {
 
 // recorder keeps all that is written to it.
 type recorder struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed by the next Write; nil: nobody waits
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.more != nil {
+		close(r.more)
+		r.more = nil
+	}
 	return r.b.Write(p)
+}
+
+// wait reports whether text was written before limit.
+func (r *recorder) wait(text string, limit <-chan time.Time) bool {
+	for {
+		r.mu.Lock()
+		if bytes.Contains(r.b.Bytes(), []byte(text)) {
+			r.mu.Unlock()
+			return true
+		}
+		if r.more == nil {
+			r.more = make(chan struct{})
+		}
+		more := r.more
+		r.mu.Unlock()
+		select {
+		case <-more:
+		case <-limit:
+			return false
+		}
+	}
 }
 
 func (r *recorder) Bytes() []byte {

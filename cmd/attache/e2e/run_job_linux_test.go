@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -156,18 +155,21 @@ func TestCommandDiesWithAttache(t *testing.T) {
 	r.shown(out, " up\n")
 	pid, err := strconv.Atoi(strings.Fields(out.String())[0])
 	ok(t, err)
+	child, err := unix.PidfdOpen(pid, 0)
+	ok(t, err)
+	defer func() { _ = unix.Close(child) }()
 	ok(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	for limit := time.Now().Add(20 * time.Second); ; {
-		state, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-		if err != nil || strings.Contains(string(state), ") Z ") {
-			return
+	for { // readable when it has ended, whoever reaps it
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(child), Events: unix.POLLIN}}, 20_000)
+		if err == unix.EINTR {
+			continue
 		}
-		if time.Now().After(limit) {
-			_ = unix.Kill(pid, unix.SIGKILL)
-			t.Fatalf("the command lives on: %s", state)
+		if ok(t, err); n == 0 {
+			_ = unix.PidfdSendSignal(child, unix.SIGKILL, nil, 0)
+			t.Fatal("the command lives on")
 		}
-		time.Sleep(5 * time.Millisecond)
+		return
 	}
 }
 
@@ -187,9 +189,7 @@ func (r *runner) begin(script string) (*exec.Cmd, *recorder) {
 
 func (r *runner) shown(out *recorder, text string) {
 	r.t.Helper()
-	for limit := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), text); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(limit) {
-			r.t.Fatalf("never printed %q:\n%s", text, out)
-		}
+	if !out.wait(text, time.After(30*time.Second)) {
+		r.t.Fatalf("never printed %q:\n%s", text, out)
 	}
 }
