@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/attache-proxy/attache/identity"
@@ -258,4 +259,43 @@ func TestLastAnswerIsOut(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestRetiredConnectionEndsItsAnswer: a connection whose client's proof has ended is closed when it has been spare for
+// long enough that its last answer is out, and not if it came into use again.
+func TestRetiredConnectionEndsItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newConns(1)
+		socket, far := net.Pipe()
+		defer func() { _ = far.Close() }()
+		ended := make(chan struct{})
+		go func() { defer close(ended); _, _ = far.Read(make([]byte, 1)) }()
+		closed := func() bool {
+			synctest.Wait()
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		}
+		c := &conn{Conn: socket}
+		s.admit(c, nil)
+		s.retire(c)
+		s.idle(c, true) // its answer is being written
+		time.Sleep(spareTime / 2)
+		if closed() {
+			t.Fatal("closed at once")
+		}
+		s.idle(c, false)
+		time.Sleep(2 * spareTime)
+		if closed() {
+			t.Fatal("closed in use")
+		}
+		s.idle(c, true)
+		time.Sleep(spareTime)
+		if !closed() {
+			t.Error("it stays open")
+		}
+	})
 }
