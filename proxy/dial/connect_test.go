@@ -278,3 +278,39 @@ func TestServerStopsInTheHandshake(t *testing.T) {
 		t.Errorf("%d dials", n)
 	}
 }
+
+// TestTunnelsAreShared: at the gateway too, a client leaves room for others.
+func TestTunnelsAreShared(t *testing.T) {
+	w, g, _ := throughGateway(t)
+	u := upstream(t, w.pool, Profile{ConnectTo: "127.0.0.1:" + g.port, Peer: peerID, Protocol: HTTP2, MaxInFlight: 5})
+	tunnel := func(client string) (Tunnel, error) {
+		return u.Connect(WithInfo(t.Context(), client, new(Info), nil), "api.test:443", nil)
+	}
+	var last Tunnel
+	for range 4 {
+		c, err := tunnel("one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = c
+		defer func() { _ = c.Close() }()
+	}
+	_, err := tunnel("one")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Reason != ClientBusy {
+		t.Errorf("more than its share: %v", err)
+	}
+	c, err := tunnel("another")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if n := u.requests.inUse(); n != 4 {
+		t.Errorf("%d places are taken, want 4", n)
+	}
+	_ = last.Close()
+	again, err := tunnel("one")
+	if err != nil {
+		t.Fatalf("after it gave one back: %v", err)
+	}
+	_ = again.Close()
+}
